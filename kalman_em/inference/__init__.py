@@ -1,0 +1,1 @@
+"""Layer 2: filter, smoother, expectations, prediction and simulation. Arrays in, arrays out."""

@@ -1,0 +1,177 @@
+"""The Kalman filter over one series, with missing entries, inputs, singular noise and exact diffuse starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array, IntArray, frozen
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.loops import filter_rows, reduce_observations
+from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
+from kalman_em.observations import Observations
+from kalman_em.posteriors import FilteredStates
+from kalman_em.systems import LinearGaussianSystem
+
+
+@dataclass(frozen=True, eq=False)
+class FilteredRows:
+    """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`."""
+
+    predicted_means: Array
+    predicted_covs: Array
+    filtered_means: Array
+    filtered_covs: Array
+    log_likelihoods: Array
+    factors: Array
+    columns: IntArray
+
+
+def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
+    """Filter every series of `rows`.
+
+    Raises
+    ------
+    NumericalError
+        If an observation is impossible under the system, or the log-likelihood is not finite.
+    """
+    reduced, h, variances, counts = reduce_observations(
+        rows.values,
+        laid.observation_offset.entries,
+        laid.observation_offset.index,
+        laid.group_index,
+        laid.group_rows,
+        frozen(laid.observation.index[laid.group_rows]),
+        frozen(laid.observation_cov.index[laid.group_rows]),
+        laid.observation.entries,
+        laid.observation_cov.entries,
+    )
+    n, d = rows.n_rows, len(laid.initial_mean)
+    means = np.empty((2, n, d))
+    covs = np.empty((2, n, d, d))
+    log_likelihoods = np.empty(n)
+    columns = np.zeros(n, dtype=np.int64)
+    room = min(n, 4 * d * rows.n_series) if laid.initial_columns else 0
+    while True:
+        factors = np.zeros((room, d, d))
+        needed = filter_rows(
+            rows.starts,
+            laid.transition.entries,
+            laid.transition.index,
+            laid.offset.entries,
+            laid.offset.index,
+            laid.noise_cov.entries,
+            laid.noise_cov.index,
+            laid.initial_mean,
+            laid.initial_cov,
+            laid.initial_factor,
+            laid.initial_columns,
+            reduced,
+            laid.group_index,
+            h,
+            variances,
+            counts,
+            means[0],
+            covs[0],
+            means[1],
+            covs[1],
+            log_likelihoods,
+            factors,
+            columns,
+        )
+        if needed <= room:
+            break
+        room = needed
+    _check_finite(log_likelihoods, filtered_means=means[1], rows=rows)
+    parts = (means[0], covs[0], means[1], covs[1], log_likelihoods, factors[:needed], columns)
+    return FilteredRows(*(frozen(part) for part in parts))
+
+
+def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> FilteredStates:
+    """Run the Kalman filter.
+
+    Each row is turned into independent scalar observations (R = L D L') and these are taken one by one, so that
+    a partly missing row uses what it has, no innovation covariance is inverted, and a diffuse start is exact.
+
+    Parameters
+    ----------
+    system : LinearGaussianSystem
+        d states, p observations.
+    observations : Observations
+        T rows of p values; NaN is missing. Carries the inputs, if the system has any.
+
+    Returns
+    -------
+    FilteredStates
+        Predicted and filtered moments, innovations, and the log-likelihood.
+
+    Raises
+    ------
+    InputError
+        If system and observations do not fit together.
+    NumericalError
+        If an observation contradicts what the system knows without error.
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, sections 4.3, 5.2 and 6.4.
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
+    >>> filtered = kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]]))
+    >>> filtered.filtered_means.round(3).tolist()
+    [[0.5], [0.5], [2.0]]
+    >>> round(filtered.log_likelihood, 4)
+    -4.1932
+    """
+    if not isinstance(observations, Observations):
+        raise InputError(f"observations: expected Observations, got {type(observations).__name__}")
+    rows = stack_rows([observations])
+    laid = lay(system, rows)
+    result = filter_all(laid, rows)
+    innovations, innovation_covs = _innovations(laid, rows, result)
+    return FilteredStates(
+        predicted_means=result.predicted_means,
+        predicted_covs=result.predicted_covs,
+        filtered_means=result.filtered_means,
+        filtered_covs=result.filtered_covs,
+        log_likelihoods=result.log_likelihoods,
+        innovations=frozen(innovations),
+        innovation_covs=frozen(innovation_covs),
+        diffuse_factors=result.factors,
+    )
+
+
+def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Array]:
+    H = laid.observation.entries[laid.observation.index]
+    R = laid.observation_cov.entries[laid.observation_cov.index]
+    offset = laid.observation_offset.entries[laid.observation_offset.index]
+    innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
+    covs = H @ result.predicted_covs @ np.swapaxes(H, 1, 2)
+    covs = 0.5 * (covs + np.swapaxes(covs, 1, 2)) + R
+    # The prediction of row t is diffuse while the state was diffuse after row t-1.
+    is_diffuse = np.concatenate([[laid.initial_columns > 0], result.columns[:-1] > 0])
+    innovations[is_diffuse] = np.nan
+    covs[is_diffuse] = np.nan
+    return innovations, covs
+
+
+def _check_finite(log_likelihoods: Array, filtered_means: Array, rows: Rows) -> None:
+    bad = ~np.isfinite(log_likelihoods) | ~np.isfinite(filtered_means).all(axis=1)
+    if not bad.any():
+        return
+    row = int(np.argmax(bad))
+    series = int(np.searchsorted(rows.starts, row, side="right")) - 1
+    step = row - int(rows.starts[series])
+    where = f"row {step}" if rows.n_series == 1 else f"row {step} of series {series}"
+    if log_likelihoods[row] == -np.inf:
+        raise NumericalError(
+            f"the observation at {where} is impossible: the system knows its value without error and another came; "
+            "give observation_cov or transition_cov some noise there"
+        )
+    raise NumericalError(f"the filter left the finite numbers at {where}; is the transition explosive?")

@@ -1,0 +1,208 @@
+"""The batch loops over the rows of all series, compiled: forward (filter) and backward (smoother)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kalman_em.arrays import Array, IntArray
+from kalman_em.compiled import compiled
+from kalman_em.inference.steps import (
+    empty_work,
+    ldl,
+    predict_factor,
+    predict_step,
+    smooth_step,
+    smoothed_cov,
+    update_step,
+    whiten_rows,
+)
+
+
+@compiled
+def reduce_observations(
+    values: Array,
+    offset: Array,
+    offset_index: IntArray,
+    group_index: IntArray,
+    group_rows: IntArray,
+    group_matrix: IntArray,
+    group_cov: IntArray,
+    matrix: Array,
+    cov: Array,
+) -> tuple[Array, Array, Array, IntArray]:
+    """Turn each row into independent scalar observations: y_o - d_o premultiplied by L^-1, R_oo = L D L'.
+
+    Rows that share their missing pattern, H and R form a group, for which R_oo is factored once. Returns the
+    reduced values (N, p), rows of H (n_groups, p, d), variances (n_groups, p) and counts (n_groups,).
+    """
+    n_groups = group_rows.shape[0]
+    p, d = matrix.shape[1], matrix.shape[2]
+    reduced = np.zeros(values.shape)
+    rows = np.zeros((n_groups, p, d))
+    variances = np.zeros((n_groups, p))
+    counts = np.zeros(n_groups, dtype=np.int64)
+    observed = np.zeros((n_groups, p), dtype=np.int64)
+    lower = np.zeros((n_groups, p, p))
+    block = np.zeros((p, p))
+    for g in range(n_groups):
+        H, R = matrix[group_matrix[g]], cov[group_cov[g]]
+        n = 0
+        for i in range(p):
+            if not np.isnan(values[group_rows[g], i]):
+                observed[g, n] = i
+                n += 1
+        counts[g] = n
+        for i in range(n):
+            for j in range(n):
+                block[i, j] = R[observed[g, i], observed[g, j]]
+        ldl(block[:n, :n], lower[g], variances[g])
+        for i in range(n):
+            for k in range(d):
+                total = H[observed[g, i], k]
+                for j in range(i):
+                    total -= lower[g, i, j] * rows[g, j, k]
+                rows[g, i, k] = total
+    for t in range(values.shape[0]):
+        g = group_index[t]
+        for i in range(counts[g]):
+            total = values[t, observed[g, i]] - offset[offset_index[t], observed[g, i]]
+            for j in range(i):
+                total -= lower[g, i, j] * reduced[t, j]
+            reduced[t, i] = total
+    return reduced, rows, variances, counts
+
+
+@compiled
+def filter_rows(
+    starts: IntArray,
+    transition: Array,
+    transition_index: IntArray,
+    offset: Array,
+    offset_index: IntArray,
+    noise_cov: Array,
+    noise_index: IntArray,
+    initial_mean: Array,
+    initial_cov: Array,
+    initial_factor: Array,
+    initial_columns: int,
+    values: Array,
+    group_index: IntArray,
+    rows: Array,
+    variances: Array,
+    counts: IntArray,
+    predicted_means: Array,
+    predicted_covs: Array,
+    filtered_means: Array,
+    filtered_covs: Array,
+    log_likelihoods: Array,
+    factors: Array,
+    columns: IntArray,
+) -> int:
+    """Run the Kalman filter over every series, filling the last seven arguments.
+
+    `columns[t]` is the number of diffuse columns left after row t; where it is not 0 the factor is stored in
+    `factors`, one after another in the order of the rows. Returns how many were needed: more than
+    `factors` holds means that the caller must come again with more room.
+    """
+    d = initial_mean.shape[0]
+    mean = np.empty(d)
+    cov = np.empty((d, d))
+    factor = np.zeros((d, d))
+    work = empty_work(d)
+    stored = 0
+    for s in range(starts.shape[0] - 1):
+        mean[:] = initial_mean
+        cov[:, :] = initial_cov
+        factor[:, :] = initial_factor
+        n_columns = initial_columns
+        for t in range(starts[s], starts[s + 1]):
+            if t > starts[s]:
+                F = transition[transition_index[t - 1]]
+                predict_step(F, offset[offset_index[t - 1]], noise_cov[noise_index[t - 1]], mean, cov, work)
+                if n_columns > 0:
+                    n_columns = predict_factor(F, factor, n_columns, work)
+            predicted_means[t] = mean
+            predicted_covs[t] = cov
+            g = group_index[t]
+            total = 0.0
+            for i in range(counts[g]):
+                log_density, n_columns = update_step(
+                    rows[g, i], values[t, i], variances[g, i], mean, cov, factor, n_columns, predicted_covs[t], work
+                )
+                total += log_density
+            filtered_means[t] = mean
+            filtered_covs[t] = cov
+            log_likelihoods[t] = total
+            columns[t] = n_columns
+            if n_columns > 0:
+                if stored < factors.shape[0]:
+                    factors[stored] = factor
+                stored += 1
+    return stored
+
+
+@compiled
+def smooth_rows(
+    starts: IntArray,
+    transition: Array,
+    transition_index: IntArray,
+    noise_cov: Array,
+    noise_index: IntArray,
+    predicted_means: Array,
+    filtered_means: Array,
+    filtered_covs: Array,
+    factors: Array,
+    columns: IntArray,
+    smoothed_means: Array,
+    smoothed_covs: Array,
+    lag_one_covs: Array,
+) -> int:
+    """Run the RTS smoother backwards over every series, filling the last three arguments.
+
+    `lag_one_covs[t]` is Cov[x[t+1], x[t] | all y]; the last row of each series is left as it came.
+    Returns -1, or the first row met whose state the observations never resolve.
+    """
+    d = filtered_means.shape[1]
+    work = empty_work(d)
+    gain = np.empty((d, d))
+    conditional = np.empty((d, d))
+    factor = np.zeros((d, d))
+    rows = np.empty((d, d))
+    lower, pivots = factor_covs(noise_cov)
+    stored = np.count_nonzero(columns)
+    last_transition, last_noise = -1, -1
+    for s in range(starts.shape[0] - 2, -1, -1):
+        end = starts[s + 1] - 1
+        if columns[end] > 0:
+            return end
+        smoothed_means[end] = filtered_means[end]
+        smoothed_covs[end] = filtered_covs[end]
+        for t in range(end - 1, starts[s] - 1, -1):
+            if transition_index[t] != last_transition or noise_index[t] != last_noise:
+                last_transition, last_noise = transition_index[t], noise_index[t]
+                whiten_rows(lower[last_noise], transition[last_transition], rows)
+            if columns[t] > 0:
+                stored -= 1
+                factor[:, :] = factors[stored]
+            left = smooth_step(
+                rows, lower[last_noise], pivots[last_noise], filtered_covs[t], factor, columns[t], gain, conditional, work
+            )
+            if left > 0:
+                return t
+            for i in range(d):
+                total = filtered_means[t, i]
+                for k in range(d):
+                    total += gain[i, k] * (smoothed_means[t + 1, k] - predicted_means[t + 1, k])
+                smoothed_means[t, i] = total
+            smoothed_cov(gain, smoothed_covs[t + 1], conditional, lag_one_covs[t], smoothed_covs[t])
+    return -1
+
+
+@compiled
+def factor_covs(covs: Array) -> tuple[Array, Array]:
+    """Return L (n, d, d) and D (n, d) of every covariance L D L' of a table."""
+    lower = np.zeros(covs.shape)
+    pivots = np.zeros(covs.shape[:2])
+    for i in range(covs.shape[0]):
+        ldl(covs[i], lower[i], pivots[i])
+    return lower, pivots

@@ -1,0 +1,185 @@
+"""The rows of all series one after another, and a system as tables of distinct matrices with an index per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array, BoolArray, IntArray, frozen
+from kalman_em.errors import InputError
+from kalman_em.observations import Observations
+from kalman_em.systems import LinearGaussianSystem
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The observations of N series stacked: row `starts[s]` is the first of series s.
+
+    `pattern` numbers the distinct missing-data patterns, whose masks (True where observed) are `patterns`.
+    """
+
+    values: Array
+    starts: IntArray
+    inputs: Array | None
+    pattern: IntArray
+    patterns: BoolArray
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows over all series."""
+        return int(self.values.shape[0])
+
+    @property
+    def n_series(self) -> int:
+        """Number of series."""
+        return len(self.starts) - 1
+
+    def of(self, position: int) -> slice:
+        """Return the rows of the series at `position`."""
+        return slice(int(self.starts[position]), int(self.starts[position + 1]))
+
+
+def stack_rows(series: Sequence[Observations]) -> Rows:
+    """Stack the rows of `series`; the missing-data patterns are found once, here."""
+    values = np.concatenate([one.values for one in series])
+    inputs = None
+    if series[0].inputs is not None:
+        inputs = frozen(np.concatenate([one.inputs for one in series if one.inputs is not None]))
+    patterns, pattern = np.unique(~np.isnan(values), axis=0, return_inverse=True)
+    starts = np.concatenate([[0], np.cumsum([one.n_steps for one in series])])
+    return Rows(
+        values=frozen(values),
+        starts=frozen(starts.astype(np.int64)),
+        inputs=inputs,
+        pattern=frozen(pattern.reshape(-1).astype(np.int64)),
+        patterns=frozen(patterns),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Distinct arrays and, for every row, which of them holds there."""
+
+    entries: Array
+    index: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class SystemRows:
+    """A system laid over the rows of a data set: what the compiled loops read.
+
+    `noise_cov` is G Q G'. The offsets carry the inputs: b + B u and d + D u. Rows with the same missing
+    pattern, H and R form a group, whose first row is `group_rows`.
+    """
+
+    transition: Table
+    offset: Table
+    noise_cov: Table
+    observation: Table
+    observation_offset: Table
+    observation_cov: Table
+    group_index: IntArray
+    group_rows: IntArray
+    initial_mean: Array
+    initial_cov: Array
+    initial_factor: Array
+    initial_columns: int
+
+
+def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
+    """Lay `system` over `rows`.
+
+    Raises
+    ------
+    InputError
+        If the numbers of columns, inputs or steps of system and data differ.
+    """
+    if rows.values.shape[1] != system.obs_dim:
+        raise InputError(
+            f"observations: expected {system.obs_dim} columns, as the system's observation_matrix has rows, got "
+            f"{rows.values.shape[1]}"
+        )
+    _check_inputs(system, rows)
+    if not system.is_constant:
+        for length in np.diff(rows.starts):
+            system.check_n_steps(int(length))
+    step = _steps(rows)
+    H = _table(system.observation_matrix, 2, step)
+    R = _table(system.observation_cov, 2, step)
+    group_index, group_rows = _groups(rows, H, R)
+    state_dim = system.state_dim
+    diffuse = np.flatnonzero(_diffuse(system))
+    factor = np.zeros((state_dim, state_dim))
+    factor[diffuse, np.arange(len(diffuse))] = 1.0
+    return SystemRows(
+        transition=_table(system.transition_matrix, 2, step),
+        offset=_offset(system.transition_offset, system.transition_input, rows, step),
+        noise_cov=_table(noise_covs(system), 2, step),
+        observation=H,
+        observation_offset=_offset(system.observation_offset, system.observation_input, rows, step),
+        observation_cov=R,
+        group_index=group_index,
+        group_rows=group_rows,
+        initial_mean=system.initial_mean,
+        initial_cov=system.initial_cov,
+        initial_factor=frozen(factor),
+        initial_columns=len(diffuse),
+    )
+
+
+def noise_covs(system: LinearGaussianSystem) -> Array:
+    """Return G Q G', the covariance of the noise as it enters the state: (d, d) or (T, d, d)."""
+    if system.noise_selection is None:
+        return system.transition_cov
+    G = system.noise_selection
+    product = G @ system.transition_cov @ np.swapaxes(G, -1, -2)
+    return frozen(0.5 * (product + np.swapaxes(product, -1, -2)))
+
+
+def _diffuse(system: LinearGaussianSystem) -> BoolArray:
+    return np.zeros(system.state_dim, dtype=bool) if system.initial_diffuse is None else system.initial_diffuse
+
+
+def _steps(rows: Rows) -> IntArray:
+    """Return, for every row, its step within its series."""
+    lengths = np.diff(rows.starts)
+    return np.arange(rows.n_rows) - np.repeat(rows.starts[:-1], lengths)
+
+
+def _table(array: Array, ndim: int, step: IntArray) -> Table:
+    if array.ndim == ndim:
+        return Table(frozen(array[None]), frozen(np.zeros(len(step), dtype=np.int64)))
+    # A series of T rows needs T-1 transitions; the one past the end is never taken.
+    return Table(array, frozen(np.minimum(step, len(array) - 1)))
+
+
+def _offset(offset: Array | None, matrix: Array | None, rows: Rows, step: IntArray) -> Table:
+    assert offset is not None  # the system fills it in
+    if matrix is None or rows.inputs is None:
+        return _table(offset, 1, step)
+    base = offset if offset.ndim == 1 else offset[np.minimum(step, len(offset) - 1)]
+    if matrix.ndim == 2:
+        pushed = rows.inputs @ matrix.T
+    else:
+        pushed = np.einsum("tik,tk->ti", matrix[np.minimum(step, len(matrix) - 1)], rows.inputs)
+    return Table(frozen(base + pushed), frozen(np.arange(rows.n_rows)))
+
+
+def _groups(rows: Rows, H: Table, R: Table) -> tuple[IntArray, IntArray]:
+    """Number the distinct combinations of missing pattern, H and R; return (group of a row, first row of a group)."""
+    if len(H.entries) == 1 and len(R.entries) == 1:
+        key = rows.pattern
+    else:
+        key = (rows.pattern * len(H.entries) + H.index) * len(R.entries) + R.index
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    return frozen(group.reshape(-1).astype(np.int64)), frozen(first.astype(np.int64))
+
+
+def _check_inputs(system: LinearGaussianSystem, rows: Rows) -> None:
+    given = 0 if rows.inputs is None else rows.inputs.shape[1]
+    if system.input_dim and given != system.input_dim:
+        raise InputError(
+            f"inputs: expected {system.input_dim} columns for the system's input matrices, got {given or 'none'}"
+        )

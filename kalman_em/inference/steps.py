@@ -1,0 +1,364 @@
+"""The atomic steps of filter and smoother, compiled; the batch loops and the online filter share them.
+
+A state is a mean, a covariance and, while some direction of it is diffuse, a factor A with k columns:
+x ~ N(mean, cov + κ A A'), κ to infinity (Durbin and Koopman 2012, section 5.2, with P_inf kept as a factor:
+each observation of a diffuse direction removes exactly one column, so the diffuse phase ends exactly).
+
+Observations arrive one scalar at a time, y = h'x + v with v ~ N(0, variance), so that no matrix is inverted
+(Durbin and Koopman 2012, section 6.4).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.compiled import compiled
+
+LOG_2PI = math.log(2.0 * math.pi)
+# A sum that cancels to this part of the size of its terms is rounding, not information.
+CANCELLED = 1e-9
+# The same for a sum of squares and for the pivots of a covariance.
+CANCELLED_SQUARE = 1e-14
+
+
+@compiled
+def ldl(matrix: Array, lower: Array, pivots: Array) -> None:
+    """Factor a PSD `matrix` as L diag(pivots) L', L unit lower triangular; zero pivots are allowed."""
+    n = matrix.shape[0]
+    for j in range(n):
+        pivot = matrix[j, j]
+        for k in range(j):
+            pivot -= lower[j, k] * lower[j, k] * pivots[k]
+        if pivot <= CANCELLED_SQUARE * matrix[j, j]:
+            pivot = 0.0
+        pivots[j] = pivot
+        lower[j, j] = 1.0
+        for i in range(j):
+            lower[i, j] = 0.0
+        for i in range(j + 1, n):
+            entry = 0.0
+            if pivot > 0.0:
+                entry = matrix[i, j]
+                for k in range(j):
+                    entry -= lower[i, k] * lower[j, k] * pivots[k]
+                entry /= pivot
+            lower[i, j] = entry
+
+
+@compiled
+def predict_step(
+    transition: Array, offset: Array, noise_cov: Array, mean: Array, cov: Array, work: Array
+) -> None:
+    """Move mean and cov one step on, in place: F m + c and F P F' + Q."""
+    d = mean.shape[0]
+    for i in range(d):
+        total = offset[i]
+        for j in range(d):
+            total += transition[i, j] * mean[j]
+        work[i, 0] = total
+    for i in range(d):
+        mean[i] = work[i, 0]
+    for i in range(d):
+        for j in range(d):
+            total = 0.0
+            for k in range(d):
+                total += transition[i, k] * cov[k, j]
+            work[i, j] = total
+    for i in range(d):
+        for j in range(i + 1):
+            total = noise_cov[i, j]
+            for k in range(d):
+                total += work[i, k] * transition[j, k]
+            cov[i, j] = total
+            cov[j, i] = total
+
+
+@compiled
+def predict_factor(transition: Array, factor: Array, n_columns: int, work: Array) -> int:
+    """Move the diffuse factor one step on, in place, dropping columns that the transition sends to 0."""
+    d = transition.shape[0]
+    for i in range(d):
+        for j in range(n_columns):
+            total = 0.0
+            for k in range(d):
+                total += transition[i, k] * factor[k, j]
+            work[i, j] = total
+    kept = 0
+    for j in range(n_columns):
+        is_null = True
+        for i in range(d):
+            scale = 0.0
+            for k in range(d):
+                scale += abs(transition[i, k] * factor[k, j])
+            if abs(work[i, j]) > CANCELLED * scale:
+                is_null = False
+        if not is_null:
+            for i in range(d):
+                work[i, kept] = work[i, j]
+            kept += 1
+    for i in range(d):
+        for j in range(kept):
+            factor[i, j] = work[i, j]
+    return kept
+
+
+@compiled
+def joseph(h: Array, gain: Array, variance: float, cov: Array, row: Array) -> None:
+    """Replace cov by (I - K h') cov (I - K h')' + K variance K', in place and exactly symmetric.
+
+    The product is taken in this order so that rounding stays relative to the small result, not to the
+    large prior (Bierman 1977, Factorization Methods for Discrete Sequential Estimation, section II.4).
+    """
+    d = h.shape[0]
+    for j in range(d):
+        total = 0.0
+        for k in range(d):
+            total += h[k] * cov[k, j]
+        row[j] = total
+    for i in range(d):
+        for j in range(d):
+            cov[i, j] -= gain[i] * row[j]
+    for i in range(d):
+        total = 0.0
+        for k in range(d):
+            total += cov[i, k] * h[k]
+        row[i] = variance * gain[i] - total
+    for i in range(d):
+        for j in range(i + 1):
+            entry = cov[i, j] + row[i] * gain[j]
+            cov[i, j] = entry
+            cov[j, i] = entry
+
+
+@compiled
+def regular_gain(h: Array, variance: float, cov: Array, reference: Array, gain: Array) -> float:
+    """Fill `gain` with K = P h / s and return s = h'P h + variance, or 0 where s is rounding alone.
+
+    `reference` is the covariance before any scalar of this row, the size against which rounding is judged.
+    """
+    d = h.shape[0]
+    s = variance
+    for i in range(d):
+        total = 0.0
+        for j in range(d):
+            total += cov[i, j] * h[j]
+        gain[i] = total
+        s += h[i] * total
+    if variance <= 0.0:
+        scale = 0.0
+        for i in range(d):
+            for j in range(d):
+                scale += abs(h[i] * reference[i, j] * h[j])
+        if s <= CANCELLED_SQUARE * scale:
+            s = 0.0
+    if s > 0.0:
+        for i in range(d):
+            gain[i] /= s
+    else:
+        for i in range(d):
+            gain[i] = 0.0
+    return s
+
+
+@compiled
+def diffuse_gain(h: Array, factor: Array, n_columns: int, weights: Array, gain: Array) -> float:
+    """Fill `gain` with K = A w / w'w, w = A'h, and return w'w; 0 where h sees no diffuse direction."""
+    d = h.shape[0]
+    s = 0.0
+    for j in range(n_columns):
+        total = 0.0
+        scale = 0.0
+        for i in range(d):
+            term = factor[i, j] * h[i]
+            total += term
+            scale += abs(term)
+        if abs(total) <= CANCELLED * scale:
+            total = 0.0
+        weights[j] = total
+        s += total * total
+    if s > 0.0:
+        for i in range(d):
+            total = 0.0
+            for j in range(n_columns):
+                total += factor[i, j] * weights[j]
+            gain[i] = total / s
+    return s
+
+
+@compiled
+def reduce_factor(factor: Array, n_columns: int, weights: Array) -> int:
+    """Remove from the factor, in place, the direction w: a Householder reflection takes w to the first axis."""
+    d = factor.shape[0]
+    norm = 0.0
+    for j in range(n_columns):
+        norm += weights[j] * weights[j]
+    norm = math.sqrt(norm)
+    first = weights[0]
+    weights[0] = first + norm if first >= 0.0 else first - norm
+    square = 0.0
+    for j in range(n_columns):
+        square += weights[j] * weights[j]
+    kept = n_columns - 1
+    for i in range(d):
+        total = 0.0
+        size = 0.0
+        for j in range(n_columns):
+            total += factor[i, j] * weights[j]
+            size = max(size, abs(factor[i, j]))
+        total *= 2.0 / square
+        for j in range(1, n_columns):
+            entry = factor[i, j] - total * weights[j]
+            factor[i, j - 1] = entry if abs(entry) > CANCELLED * size else 0.0
+        factor[i, kept] = 0.0
+    # Columns that were equal leave a null column behind.
+    compact = 0
+    for j in range(kept):
+        is_null = True
+        for i in range(d):
+            if factor[i, j] != 0.0:
+                is_null = False
+        if not is_null:
+            for i in range(d):
+                factor[i, compact] = factor[i, j]
+            compact += 1
+    for j in range(compact, kept):
+        for i in range(d):
+            factor[i, j] = 0.0
+    return compact
+
+
+@compiled
+def update_step(
+    h: Array,
+    value: float,
+    variance: float,
+    mean: Array,
+    cov: Array,
+    factor: Array,
+    n_columns: int,
+    reference: Array,
+    work: Array,
+) -> tuple[float, int]:
+    """Condition mean, cov and factor on one scalar observation, in place; return (log density, columns left).
+
+    The log density is -inf where the observation contradicts a state known without error.
+    """
+    d = mean.shape[0]
+    gain, row, weights = work[0], work[1], work[2]
+    error = value
+    size = abs(value)
+    for i in range(d):
+        error -= h[i] * mean[i]
+        size += abs(h[i] * mean[i])
+    s = 0.0
+    if n_columns > 0:
+        s = diffuse_gain(h, factor, n_columns, weights, gain)
+    if s > 0.0:
+        log_density = -0.5 * (LOG_2PI + math.log(s))
+        n_columns = reduce_factor(factor, n_columns, weights)
+    else:
+        s = regular_gain(h, variance, cov, reference, gain)
+        if s <= 0.0:
+            return (0.0 if abs(error) <= CANCELLED * size else -math.inf), n_columns
+        log_density = -0.5 * (LOG_2PI + math.log(s) + error * error / s)
+    for i in range(d):
+        mean[i] += gain[i] * error
+    joseph(h, gain, variance, cov, row)
+    return log_density, n_columns
+
+
+@compiled
+def smooth_step(
+    rows: Array,
+    lower: Array,
+    pivots: Array,
+    filtered_cov: Array,
+    factor: Array,
+    n_columns: int,
+    smoother_gain: Array,
+    cov: Array,
+    work: Array,
+) -> int:
+    """Condition the filtered state at t on the state at t+1; return the number of diffuse columns left.
+
+    x[t+1] = F x[t] + c + w, w ~ N(0, Q), is an observation of x[t]. With Q = L D L' and `rows` = L^-1 F it is d
+    independent scalar observations, so neither Q nor a predicted covariance is inverted: both may be singular.
+    Fills `smoother_gain` G, with E[x[t] | x[t+1], y[0..t]] = m + G (x[t+1] - F m - c), and `cov` with
+    Cov[x[t] | x[t+1], y[0..t]]. The factor is consumed.
+    """
+    d = filtered_cov.shape[0]
+    gain, row, weights = work[0], work[1], work[2]
+    for i in range(d):
+        for j in range(d):
+            cov[i, j] = filtered_cov[i, j]
+            smoother_gain[i, j] = 0.0
+    for i in range(d):
+        h = rows[i]
+        s = 0.0
+        if n_columns > 0:
+            s = diffuse_gain(h, factor, n_columns, weights, gain)
+        if s > 0.0:
+            n_columns = reduce_factor(factor, n_columns, weights)
+        else:
+            s = regular_gain(h, pivots[i], cov, filtered_cov, gain)
+            if s <= 0.0:
+                continue
+        joseph(h, gain, pivots[i], cov, row)
+        for j in range(i):
+            total = 0.0
+            for k in range(d):
+                total += h[k] * smoother_gain[k, j]
+            for k in range(d):
+                smoother_gain[k, j] -= gain[k] * total
+        for k in range(d):
+            smoother_gain[k, i] = gain[k]
+    # Back from the coordinates L^-1 x[t+1] to those of x[t+1]: G L = smoother_gain.
+    for j in range(d - 1, -1, -1):
+        for i in range(j + 1, d):
+            if lower[i, j] != 0.0:
+                for k in range(d):
+                    smoother_gain[k, j] -= smoother_gain[k, i] * lower[i, j]
+    return n_columns
+
+
+@compiled
+def whiten_rows(lower: Array, transition: Array, rows: Array) -> None:
+    """Fill `rows` with L^-1 F by forward substitution."""
+    d = transition.shape[0]
+    for i in range(d):
+        for j in range(d):
+            total = transition[i, j]
+            for k in range(i):
+                total -= lower[i, k] * rows[k, j]
+            rows[i, j] = total
+
+
+@compiled
+def smoothed_cov(gain: Array, next_cov: Array, conditional_cov: Array, lag_one: Array, cov: Array) -> None:
+    """Fill `lag_one` with V[t+1] G' and `cov` with G V[t+1] G' + Cov[x[t] | x[t+1], y[0..t]].
+
+    The law of total covariance: a sum of two PSD terms, so no subtraction can lose definiteness.
+    """
+    d = gain.shape[0]
+    for i in range(d):
+        for j in range(d):
+            total = 0.0
+            for k in range(d):
+                total += next_cov[i, k] * gain[j, k]
+            lag_one[i, j] = total
+    for i in range(d):
+        for j in range(i + 1):
+            total = conditional_cov[i, j]
+            for k in range(d):
+                total += gain[i, k] * lag_one[k, j]
+            cov[i, j] = total
+            cov[j, i] = total
+
+
+@compiled
+def empty_work(state_dim: int) -> Array:
+    """Return scratch space for the steps above."""
+    return np.zeros((max(state_dim, 3), state_dim))

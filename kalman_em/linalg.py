@@ -1,0 +1,81 @@
+"""Small linear algebra on covariances: symmetry, definiteness, and solves that accept singular matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kalman_em.arrays import Array, check_shape
+from kalman_em.errors import InputError
+
+# A covariance may be off symmetry, or below zero in an eigenvalue, by this much of its largest entry:
+# rounding in the caller's arithmetic, not a mistake.
+ROUNDING = 1e-9
+
+
+def symmetrised(matrix: Array) -> Array:
+    """Return (A + A')/2 over the last two axes: exactly symmetric, because a + b == b + a in floating point."""
+    return 0.5 * (matrix + np.swapaxes(matrix, -1, -2))
+
+
+def checked_covariance(matrix: Array, dim: int, name: str) -> Array:
+    """Return `matrix`, of shape (dim, dim) or (T, dim, dim), exactly symmetric.
+
+    Raises
+    ------
+    InputError
+        If the shape is wrong, or a matrix is not symmetric or not positive semi-definite
+        (beyond rounding: 1e-9 of its largest entry).
+    """
+    check_shape(matrix[0] if matrix.ndim == 3 and len(matrix) else matrix, (dim, dim), name)
+    scale = np.abs(matrix).max(axis=(-2, -1), initial=0.0)
+    asymmetry = np.abs(matrix - np.swapaxes(matrix, -1, -2)).max(axis=(-2, -1), initial=0.0)
+    if np.any(asymmetry > ROUNDING * scale):
+        raise InputError(f"{name}: expected a symmetric matrix, got a largest asymmetry of {asymmetry.max():.3g}")
+    result = symmetrised(matrix)
+    smallest = smallest_scaled_eigenvalue(result)
+    if np.any(smallest < -ROUNDING):
+        raise InputError(
+            f"{name}: expected a positive semi-definite matrix, got a smallest eigenvalue of "
+            f"{np.min(np.linalg.eigvalsh(result)):.3g}"
+        )
+    result.setflags(write=False)
+    return result
+
+
+def smallest_scaled_eigenvalue(matrix: Array) -> Array:
+    """Return the smallest eigenvalue of each matrix after scaling it to a unit diagonal (units do not matter)."""
+    variances = np.diagonal(matrix, axis1=-2, axis2=-1)
+    if matrix.shape[-1] == 0:
+        return np.zeros(matrix.shape[:-2])
+    if np.any(variances < 0.0):
+        return np.where((variances < 0.0).any(axis=-1), -1.0, 0.0)
+    # A zero variance keeps its row as it is: a covariance beside it then shows as a negative eigenvalue.
+    deviations = np.sqrt(np.where(variances > 0.0, variances, 1.0))
+    scaled = matrix / deviations[..., :, None] / deviations[..., None, :]
+    result: Array = np.linalg.eigvalsh(scaled)[..., 0]
+    return result
+
+
+def solve_symmetric(matrix: Array, right: Array) -> Array:
+    """Return X with `matrix` X = `right` for a symmetric PSD `matrix`, of least norm where it is singular.
+
+    The matrix is first scaled to a unit diagonal, so that rows in different units (years beside
+    micrograms) are judged alike; directions below 1e-13 of the largest count as null.
+    """
+    diagonal = np.diagonal(matrix)
+    scale = np.where(diagonal > 0.0, 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0)), 0.0)
+    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrix * scale[:, None] * scale[None, :]))
+    keep = eigenvalues > 1e-13 * max(eigenvalues[-1], 0.0) if len(eigenvalues) else eigenvalues > 0.0
+    inverse = np.where(keep, 1.0 / np.where(keep, eigenvalues, 1.0), 0.0)
+    scaled_right = (right.T * scale).T
+    solution: Array = ((vectors * inverse) @ (vectors.T @ scaled_right)).T * scale
+    return solution.T
+
+
+def square_root(matrix: Array) -> Array:
+    """Return A with A A' = `matrix` for a symmetric PSD `matrix`; singular matrices are welcome."""
+    diagonal = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
+    scale = np.where(diagonal > 0.0, diagonal, 1.0)
+    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrix / scale[:, None] / scale[None, :]))
+    result: Array = scale[:, None] * vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    return result

@@ -1,0 +1,83 @@
+"""What is known of the states: after each observation (`FilteredStates`), after all (`SmoothedStates`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kalman_em.arrays import Array, check_shape
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FilteredStates:
+    """The moments of the states given the observations so far.
+
+    Attributes
+    ----------
+    predicted_means, predicted_covs : ndarray, shape (T, d) and (T, d, d)
+        Mean and covariance of x[t] given y[0..t-1].
+    filtered_means, filtered_covs : ndarray, shape (T, d) and (T, d, d)
+        Mean and covariance of x[t] given y[0..t].
+    log_likelihoods : ndarray, shape (T,)
+        log p(y[t] given y[0..t-1]); 0 for a row in which nothing was observed.
+    innovations : ndarray, shape (T, p)
+        y[t] minus its prediction; NaN where y is missing and while the prediction is diffuse.
+    innovation_covs : ndarray, shape (T, p, p)
+        Covariance of the prediction of y[t]; NaN while the prediction is diffuse (its variance is infinite).
+    n_diffuse_steps : int
+        Number of leading steps after which some direction of the state was still diffuse. There the covariances
+        hold the finite part, and `diffuse_factors` the rest: P = covs + κ A A', κ to infinity.
+    diffuse_factors : ndarray, shape (n_diffuse_steps, d, d)
+        A at each of those steps (after the observation), padded with zero columns.
+    """
+
+    predicted_means: Array
+    predicted_covs: Array
+    filtered_means: Array
+    filtered_covs: Array
+    log_likelihoods: Array
+    innovations: Array
+    innovation_covs: Array
+    diffuse_factors: Array
+
+    def __post_init__(self) -> None:
+        n_steps, d = self.predicted_means.shape
+        p = self.innovations.shape[1]
+        check_shape(self.predicted_covs, (n_steps, d, d), "predicted_covs")
+        check_shape(self.filtered_means, (n_steps, d), "filtered_means")
+        check_shape(self.filtered_covs, (n_steps, d, d), "filtered_covs")
+        check_shape(self.log_likelihoods, (n_steps,), "log_likelihoods")
+        check_shape(self.innovations, (n_steps, p), "innovations")
+        check_shape(self.innovation_covs, (n_steps, p, p), "innovation_covs")
+        check_shape(self.diffuse_factors, (len(self.diffuse_factors), d, d), "diffuse_factors")
+
+    @property
+    def log_likelihood(self) -> float:
+        """log p(y), every 2π included."""
+        return float(self.log_likelihoods.sum())
+
+    @property
+    def n_diffuse_steps(self) -> int:
+        """Number of leading steps after which the state was still partly diffuse."""
+        return len(self.diffuse_factors)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SmoothedStates:
+    """The moments of the states given all observations.
+
+    Attributes
+    ----------
+    smoothed_means, smoothed_covs : ndarray, shape (T, d) and (T, d, d)
+        Mean and covariance of x[t] given y[0..T-1].
+    lag_one_covs : ndarray, shape (T-1, d, d)
+        Entry t is Cov[x[t+1], x[t] given y[0..T-1]].
+    """
+
+    smoothed_means: Array
+    smoothed_covs: Array
+    lag_one_covs: Array
+
+    def __post_init__(self) -> None:
+        n_steps, d = self.smoothed_means.shape
+        check_shape(self.smoothed_covs, (n_steps, d, d), "smoothed_covs")
+        check_shape(self.lag_one_covs, (n_steps - 1, d, d), "lag_one_covs")

@@ -1,0 +1,194 @@
+"""The linear-Gaussian state-space system: every matrix given, shapes checked, nothing estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array, BoolArray, as_floats, check_shape, frozen
+from kalman_em.errors import InputError
+from kalman_em.linalg import checked_covariance
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LinearGaussianSystem:
+    """A linear-Gaussian state-space system with known matrices.
+
+    .. math::
+
+        x_0 \\sim N(m, P), \\quad
+        x_{t+1} = F_t x_t + B_t u_t + b_t + G_t w_t, \\; w_t \\sim N(0, Q_t), \\quad
+        y_t = H_t x_t + D_t u_t + d_t + v_t, \\; v_t \\sim N(0, R_t)
+
+    Every matrix is constant, or varies in time with a leading axis. Entry t of F, B, b, G and Q moves the state
+    from step t to step t+1, so T-1 entries move through T steps (T entries reach one step beyond).
+
+    Parameters
+    ----------
+    transition_matrix : array_like, shape (d, d) or (T, d, d)
+        F.
+    transition_cov : array_like, shape (r, r) or (T, r, r)
+        Q; r = d without `noise_selection`. May be singular.
+    observation_matrix : array_like, shape (p, d) or (T, p, d)
+        H.
+    observation_cov : array_like, shape (p, p) or (T, p, p)
+        R. May be singular.
+    initial_mean : array_like, shape (d,)
+        m, the mean of the state at the first observation.
+    initial_cov : array_like, shape (d, d)
+        P. Rows and columns of diffuse elements must be 0.
+    transition_offset, observation_offset : array_like, shape (d,) or (T, d); (p,) or (T, p), optional
+        b and d; 0 when left out.
+    transition_input, observation_input : array_like, shape (d, k) or (T, d, k); (p, k) or (T, p, k), optional
+        B and D, for the inputs that the observations carry.
+    noise_selection : array_like, shape (d, r) or (T, d, r), optional
+        G: which rows of the state the noise enters; the identity when left out.
+    initial_diffuse : array_like of bool, shape (d,), optional
+        Elements of the initial state about which nothing is known (a flat prior).
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit, a value is not finite, or a covariance is not symmetric and PSD.
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, equation (3.1).
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem
+    >>> level = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1469.1]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[15099.0]], initial_mean=[0.0], initial_cov=[[0.0]], initial_diffuse=[True])
+    >>> level.state_dim, level.obs_dim, level.is_constant
+    (1, 1, True)
+    """
+
+    transition_matrix: Array
+    transition_cov: Array
+    observation_matrix: Array
+    observation_cov: Array
+    initial_mean: Array
+    initial_cov: Array
+    transition_offset: Array | None = None
+    observation_offset: Array | None = None
+    transition_input: Array | None = None
+    observation_input: Array | None = None
+    noise_selection: Array | None = None
+    initial_diffuse: BoolArray | None = None
+
+    def __post_init__(self) -> None:
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        checked = {k: as_floats(v, k) for k, v in given.items() if v is not None and k != "initial_diffuse"}
+        F, H = checked["transition_matrix"], checked["observation_matrix"]
+        if F.ndim not in (2, 3) or F.shape[-1] == 0 or F.shape[-1] != F.shape[-2]:
+            raise InputError(f"transition_matrix: expected shape (d, d) or (T, d, d), got {F.shape}")
+        d = F.shape[-1]
+        if H.ndim not in (2, 3) or H.shape[-1] != d or H.shape[-2] == 0:
+            raise InputError(f"observation_matrix: expected shape (p, {d}) or (T, p, {d}), got {H.shape}")
+        p = H.shape[-2]
+        checked.setdefault("transition_offset", np.zeros(d))
+        checked.setdefault("observation_offset", np.zeros(p))
+        _check_static_or_varying(checked["transition_offset"], (d,), "transition_offset")
+        _check_static_or_varying(checked["observation_offset"], (p,), "observation_offset")
+        r = d
+        if "noise_selection" in checked:
+            G = checked["noise_selection"]
+            if G.ndim not in (2, 3) or G.shape[-2] != d:
+                raise InputError(f"noise_selection: expected shape ({d}, r) or (T, {d}, r), got {G.shape}")
+            r = G.shape[-1]
+        k = _input_dim(checked)
+        for name, rows in (("transition_input", d), ("observation_input", p)):
+            if name in checked:
+                _check_static_or_varying(checked[name], (rows, k), name)
+        for name, dim in (("transition_cov", r), ("observation_cov", p), ("initial_cov", d)):
+            if checked[name].ndim not in ((2,) if name == "initial_cov" else (2, 3)):
+                raise InputError(f"{name}: expected shape ({dim}, {dim}), got {checked[name].shape}")
+            checked[name] = checked_covariance(checked[name], dim, name)
+        check_shape(checked["initial_mean"], (d,), "initial_mean")
+        for name, value in checked.items():
+            object.__setattr__(self, name, frozen(value))
+        object.__setattr__(self, "initial_diffuse", self._checked_diffuse(given["initial_diffuse"], d))
+        self._check_lengths()
+
+    def _checked_diffuse(self, value: Any, d: int) -> BoolArray:
+        diffuse = np.zeros(d, dtype=bool) if value is None else np.asarray(value)
+        if diffuse.dtype != bool or diffuse.shape != (d,):
+            raise InputError(
+                f"initial_diffuse: expected {d} booleans, one an element of the state, got "
+                f"{diffuse.dtype} of shape {diffuse.shape}"
+            )
+        if np.any(self.initial_cov[diffuse]):
+            raise InputError("initial_cov: expected 0 in the rows and columns of diffuse elements, got other values")
+        return frozen(diffuse.copy())
+
+    def _check_lengths(self) -> None:
+        observation = {n: len(v) for n, v in self._varying("observation")}
+        transition = {n: len(v) for n, v in self._varying("transition")}
+        if len(set(observation.values())) > 1 or len(set(transition.values())) > 1:
+            raise InputError(f"time-varying matrices: expected one common length, got {observation | transition}")
+        if observation and transition:
+            n_obs, n_trans = next(iter(observation.values())), next(iter(transition.values()))
+            if n_trans not in (n_obs, n_obs - 1):
+                raise InputError(
+                    f"time-varying matrices: expected {n_obs} or {n_obs - 1} transition entries beside {n_obs} "
+                    f"observation entries, got {n_trans}"
+                )
+
+    def _varying(self, kind: str) -> list[tuple[str, Array]]:
+        ndims = {"matrix": 3, "offset": 2, "input": 3, "cov": 3}
+        names = [f"{kind}_{part}" for part in ndims]
+        found = [(n, getattr(self, n)) for n in names if getattr(self, n) is not None]
+        if kind == "transition" and self.noise_selection is not None:
+            found.append(("noise_selection", self.noise_selection))
+        return [(n, v) for n, v in found if v.ndim == ndims.get(n.rpartition("_")[2], 3)]
+
+    @property
+    def state_dim(self) -> int:
+        """Dimension of the state, d."""
+        return int(self.transition_matrix.shape[-1])
+
+    @property
+    def obs_dim(self) -> int:
+        """Number of values a row, p."""
+        return int(self.observation_matrix.shape[-2])
+
+    @property
+    def input_dim(self) -> int:
+        """Number of inputs, k."""
+        parts = {"transition_input": self.transition_input, "observation_input": self.observation_input}
+        return _input_dim({k: v for k, v in parts.items() if v is not None})
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no matrix varies in time."""
+        return not self._varying("observation") and not self._varying("transition")
+
+    @property
+    def has_diffuse(self) -> bool:
+        """Whether any element of the initial state is diffuse."""
+        return bool(np.any(self.initial_diffuse))
+
+    def check_n_steps(self, n_steps: int) -> None:
+        """Raise `InputError` unless time-varying matrices serve a series of `n_steps` rows."""
+        for name, value in self._varying("observation"):
+            if len(value) != n_steps:
+                raise InputError(f"{name}: expected {n_steps} entries, one a row of values, got {len(value)}")
+        for name, value in self._varying("transition"):
+            if len(value) not in (n_steps, n_steps - 1):
+                raise InputError(f"{name}: expected {n_steps - 1} or {n_steps} entries, got {len(value)}")
+
+
+def _input_dim(arrays: dict[str, Array]) -> int:
+    dims = {n: arrays[n].shape[-1] for n in ("transition_input", "observation_input") if n in arrays}
+    if len(set(dims.values())) > 1:
+        raise InputError(f"inputs: expected as many columns in both input matrices, got {dims}")
+    return next(iter(dims.values()), 0)
+
+
+def _check_static_or_varying(array: Array, shape: tuple[int, ...], name: str) -> None:
+    if array.shape != shape and array.shape[1:] != shape:
+        raise InputError(f"{name}: expected shape {shape} or {('T', *shape)}, got {array.shape}")
