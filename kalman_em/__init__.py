@@ -1,20 +1,96 @@
-"""Learn state-space models from time series by expectation-maximisation."""
+"""Learn state-space models from time series by expectation-maximisation.
 
+`fit` learns a model from data; `kalman_filter` and `rts_smoother` run one whose matrices are known; `run_em` runs
+EM on any problem with an `e_step` and an `m_step`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em.em.loop import run_em
+from kalman_em.em.problem import EMProblem
+from kalman_em.em.restarts import run_starts
+from kalman_em.em.result import EMIteration, EMResult
+from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
+from kalman_em.fitting.fit import fit
+from kalman_em.fitting.result import Fit
+from kalman_em.forecasting import Forecast
 from kalman_em.inference.filtering import kalman_filter
+from kalman_em.inference.online import predict, update
+from kalman_em.inference.prediction import predict_rows
+from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.smoothing import rts_smoother
+from kalman_em.leaves import leaf
+from kalman_em.models.linear_gaussian import LinearGaussian
+from kalman_em.models.local_level import LocalLevel
+from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.observations import Observations, Panel
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
 
+if TYPE_CHECKING:
+    from kalman_em import crosscheck, datasets, plotting
+    from kalman_em.persistence import load
+
+__version__ = "0.1.0"
+
+# Names that live in a leaf: the leaf is loaded when the name is first asked for.
+_IN_LEAVES = {
+    "crosscheck": ("crosscheck", None),
+    "datasets": ("datasets", None),
+    "plotting": ("plotting", None),
+    "load": ("persistence", "load"),
+}
+
 __all__ = [
+    "BlockDiagonal",
+    "Diagonal",
+    "Diffuse",
+    "EMIteration",
+    "EMProblem",
+    "EMResult",
     "FilteredStates",
+    "Fit",
+    "Fixed",
+    "Forecast",
+    "Full",
     "InputError",
+    "Isotropic",
+    "LinearGaussian",
     "LinearGaussianSystem",
+    "LocalLevel",
+    "LocalLinearTrend",
     "NumericalError",
     "Observations",
     "Panel",
     "SmoothedStates",
+    "StopReason",
+    "Stopping",
+    "crosscheck",
+    "datasets",
+    "fit",
     "kalman_filter",
+    "load",
+    "plotting",
+    "predict",
+    "predict_rows",
     "rts_smoother",
+    "run_em",
+    "run_starts",
+    "sample_states",
+    "simulate",
+    "update",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _IN_LEAVES:
+        raise AttributeError(f"module 'kalman_em' has no attribute {name!r}")
+    module, attribute = _IN_LEAVES[name]
+    loaded = leaf(module)
+    return loaded if attribute is None else getattr(loaded, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_IN_LEAVES])

@@ -26,7 +26,7 @@ def checked_covariance(matrix: Array, dim: int, name: str) -> Array:
         If the shape is wrong, or a matrix is not symmetric or not positive semi-definite
         (beyond rounding: 1e-9 of its largest entry).
     """
-    check_shape(matrix[0] if matrix.ndim == 3 and len(matrix) else matrix, (dim, dim), name)
+    check_shape(matrix, (*matrix.shape[:-2], dim, dim), name)
     scale = np.abs(matrix).max(axis=(-2, -1), initial=0.0)
     asymmetry = np.abs(matrix - np.swapaxes(matrix, -1, -2)).max(axis=(-2, -1), initial=0.0)
     if np.any(asymmetry > ROUNDING * scale):

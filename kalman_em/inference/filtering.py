@@ -9,15 +9,28 @@ import numpy as np
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.loops import filter_rows, reduce_observations
-from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
+from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
 
 
 @dataclass(frozen=True, eq=False)
+class ReducedRows:
+    """Rows as independent scalar observations: values (N, p); h (n_groups, p, d), variances and counts by group."""
+
+    values: Array
+    h: Array
+    variances: Array
+    counts: IntArray
+    group_index: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class FilteredRows:
     """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`."""
+
+    reduced: ReducedRows
 
     predicted_means: Array
     predicted_covs: Array
@@ -36,17 +49,7 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
     NumericalError
         If an observation is impossible under the system, or the log-likelihood is not finite.
     """
-    reduced, h, variances, counts = reduce_observations(
-        rows.values,
-        laid.observation_offset.entries,
-        laid.observation_offset.index,
-        laid.group_index,
-        laid.group_rows,
-        frozen(laid.observation.index[laid.group_rows]),
-        frozen(laid.observation_cov.index[laid.group_rows]),
-        laid.observation.entries,
-        laid.observation_cov.entries,
-    )
+    reduced = reduce_rows(laid, rows.values, laid.observation_offset)
     n, d = rows.n_rows, len(laid.initial_mean)
     means = np.empty((2, n, d))
     covs = np.empty((2, n, d, d))
@@ -67,11 +70,11 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
             laid.initial_cov,
             laid.initial_factor,
             laid.initial_columns,
-            reduced,
-            laid.group_index,
-            h,
-            variances,
-            counts,
+            reduced.values,
+            reduced.group_index,
+            reduced.h,
+            reduced.variances,
+            reduced.counts,
             means[0],
             covs[0],
             means[1],
@@ -85,7 +88,23 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
         room = needed
     _check_finite(log_likelihoods, filtered_means=means[1], rows=rows)
     parts = (means[0], covs[0], means[1], covs[1], log_likelihoods, factors[:needed], columns)
-    return FilteredRows(*(frozen(part) for part in parts))
+    return FilteredRows(reduced, *(frozen(part) for part in parts))
+
+
+def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
+    """Turn the observed entries of `values` - `offset` into independent scalar observations."""
+    reduced, h, variances, counts = reduce_observations(
+        values,
+        offset.entries,
+        offset.index,
+        laid.group_index,
+        laid.group_rows,
+        frozen(laid.observation.index[laid.group_rows]),
+        frozen(laid.observation_cov.index[laid.group_rows]),
+        laid.observation.entries,
+        laid.observation_cov.entries,
+    )
+    return ReducedRows(frozen(reduced), frozen(h), frozen(variances), frozen(counts), laid.group_index)
 
 
 def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> FilteredStates:

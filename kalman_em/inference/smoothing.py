@@ -8,8 +8,11 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.backward import ROUNDED, UNRESOLVED
+from kalman_em.inference.filtering import FilteredRows, ReducedRows, reduce_rows
 from kalman_em.inference.loops import smooth_rows
-from kalman_em.inference.rows import Table, noise_covs
+from kalman_em.inference.rows import SystemRows, Table, lay, stack_rows
+from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
 
@@ -71,19 +74,21 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates) -> Smoo
     n_steps, d = filtered.filtered_means.shape
     if d != system.state_dim:
         raise InputError(f"filtered: expected states of dimension {system.state_dim}, as the system's, got {d}")
-    system_steps = np.arange(n_steps)
+    laid, reduced = _reduced_innovations(system, filtered)
     columns = np.zeros(n_steps, dtype=np.int64)
     columns[: filtered.n_diffuse_steps] = np.any(filtered.diffuse_factors != 0.0, axis=1).sum(axis=1)
-    result = smooth_all(
-        starts=frozen(np.array([0, n_steps], dtype=np.int64)),
-        transition=_table(system.transition_matrix, system_steps),
-        noise_cov=_table(noise_covs(system), system_steps),
+    rows = FilteredRows(
+        reduced=reduced,
         predicted_means=filtered.predicted_means,
+        predicted_covs=filtered.predicted_covs,
         filtered_means=filtered.filtered_means,
         filtered_covs=filtered.filtered_covs,
+        log_likelihoods=filtered.log_likelihoods,
         factors=filtered.diffuse_factors,
         columns=frozen(columns),
     )
+    starts = frozen(np.array([0, n_steps], dtype=np.int64))
+    result = smooth_all(laid, starts, rows, prior_means=frozen(np.zeros((n_steps, d))))
     return SmoothedStates(
         smoothed_means=result.smoothed_means,
         smoothed_covs=result.smoothed_covs,
@@ -92,52 +97,61 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates) -> Smoo
 
 
 def smooth_all(
-    *,
-    starts: IntArray,
-    transition: Table,
-    noise_cov: Table,
-    predicted_means: Array,
-    filtered_means: Array,
-    filtered_covs: Array,
-    factors: Array,
-    columns: IntArray,
+    laid: SystemRows, starts: IntArray, filtered: FilteredRows, *, prior_means: Array | None = None
 ) -> SmoothedRows:
-    """Smooth every series; `NumericalError` where a diffuse element is never resolved."""
-    means = np.empty_like(filtered_means)
-    covs = np.empty_like(filtered_covs)
-    lag_one = np.zeros_like(filtered_covs)
-    unresolved = smooth_rows(
-        starts,
-        transition.entries,
-        transition.index,
-        noise_cov.entries,
-        noise_cov.index,
-        predicted_means,
-        filtered_means,
-        filtered_covs,
-        factors,
-        columns,
-        means,
-        covs,
-        lag_one,
-    )
-    raise_unresolved(unresolved, starts)
+    """Smooth every series; `NumericalError` where a diffuse element is never resolved.
+
+    `prior_means` are the means that the reduced values were observed against: the predicted ones by default.
+    """
+    means = np.empty_like(filtered.filtered_means)
+    covs = np.empty_like(filtered.filtered_covs)
+    lag_one = np.zeros_like(filtered.filtered_covs)
+    for is_guarded in (False, True):
+        status, row = smooth_rows(
+            starts,
+            laid.transition.entries,
+            laid.transition.index,
+            laid.noise_cov.entries,
+            laid.noise_cov.index,
+            filtered.predicted_means if prior_means is None else prior_means,
+            filtered.predicted_means,
+            filtered.predicted_covs,
+            filtered.filtered_means,
+            filtered.filtered_covs,
+            filtered.factors,
+            filtered.columns,
+            filtered.reduced.values,
+            filtered.reduced.group_index,
+            filtered.reduced.h,
+            filtered.reduced.variances,
+            filtered.reduced.counts,
+            is_guarded,
+            means,
+            covs,
+            lag_one,
+        )
+        if status != ROUNDED:
+            break
+    if status == UNRESOLVED:
+        raise unresolved(row, starts)
     return SmoothedRows(frozen(means), frozen(covs), frozen(lag_one))
 
 
-def raise_unresolved(row: int, starts: IntArray) -> None:
-    """Raise `NumericalError` if `row` (not -1) is one whose diffuse state no observation resolves."""
-    if row < 0:
-        return
+def unresolved(row: int, starts: IntArray) -> NumericalError:
+    """Return the error for a `row` whose diffuse state no observation resolves."""
     series = int(np.searchsorted(starts, row, side="right")) - 1
     where = "" if len(starts) == 2 else f" of series {series}"
-    raise NumericalError(
+    return NumericalError(
         f"the diffuse initial state{where} is never resolved: the observations do not determine every diffuse "
         f"element (seen at row {row - int(starts[series])}); give those elements a finite initial_cov, or more data"
     )
 
 
-def _table(array: Array, steps: IntArray) -> Table:
-    if array.ndim == 2:
-        return Table(frozen(array[None]), frozen(np.zeros(len(steps), dtype=np.int64)))
-    return Table(array, frozen(np.minimum(steps, len(array) - 1)))
+def _reduced_innovations(system: LinearGaussianSystem, filtered: FilteredStates) -> tuple[SystemRows, ReducedRows]:
+    """Return the system laid over the innovations, which stand for the observations: both are NaN where missing."""
+    innovations = filtered.innovations
+    inputs = np.zeros((len(innovations), system.input_dim)) if system.input_dim else None
+    laid = lay(system, stack_rows([Observations(innovations, inputs=inputs)]))
+    n_steps, p = innovations.shape
+    no_offset = Table(frozen(np.zeros((1, p))), frozen(np.zeros(n_steps, dtype=np.int64)))
+    return laid, reduce_rows(laid, innovations, no_offset)

@@ -49,9 +49,7 @@ def ldl(matrix: Array, lower: Array, pivots: Array) -> None:
 
 
 @compiled
-def predict_step(
-    transition: Array, offset: Array, noise_cov: Array, mean: Array, cov: Array, work: Array
-) -> None:
+def predict_step(transition: Array, offset: Array, noise_cov: Array, mean: Array, cov: Array, work: Array) -> None:
     """Move mean and cov one step on, in place: F m + c and F P F' + Q."""
     d = mean.shape[0]
     for i in range(d):

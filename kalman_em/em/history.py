@@ -1,0 +1,69 @@
+"""The record that a run of EM keeps as it goes: the objective, the changes, and the best parameters."""
+
+from __future__ import annotations
+
+from typing import Generic
+
+import numpy as np
+
+from kalman_em.em.problem import Params
+from kalman_em.em.result import EMResult
+from kalman_em.em.stopping import FALL_ROUNDING, STEP_ROUNDING, StopReason
+
+
+class History(Generic[Params]):
+    """Grows by one entry an iteration; `result` freezes it. The one thing in a run of EM that changes.
+
+    Examples
+    --------
+    >>> history = History("start", -10.0)
+    >>> history.record("first", -8.0, change=0.5)
+    >>> history.record("second", -9.0, change=0.1)
+    >>> history.has_fallen
+    True
+    >>> history.result(StopReason.objective_fell).params
+    'first'
+    """
+
+    def __init__(self, start: Params, log_likelihood: float) -> None:
+        self.log_likelihoods = [log_likelihood]
+        self.parameter_changes: list[float] = []
+        self._highest = log_likelihood
+        self._best = (start, 0)
+
+    @property
+    def n_iterations(self) -> int:
+        """Number of iterations recorded."""
+        return len(self.parameter_changes)
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether the latest objective is below the highest by more than rounding.
+
+        Against the highest, not against the one before: many falls each as small as rounding add up.
+        """
+        return self._highest - self.log_likelihoods[-1] > FALL_ROUNDING * (1.0 + abs(self._highest))
+
+    def record(self, params: Params, log_likelihood: float, change: float) -> None:
+        """Add an iteration: its parameters, the objective there, and the relative change that led to them."""
+        self.log_likelihoods.append(log_likelihood)
+        self.parameter_changes.append(change)
+        # On a plateau the objective is only rounding, while the parameters still near their limit: the
+        # latest of equals is the best.
+        if log_likelihood >= self._highest - STEP_ROUNDING * (1.0 + abs(self._highest)):
+            self._best = (params, self.n_iterations)
+        self._highest = max(self._highest, log_likelihood)
+
+    def result(self, reason: StopReason, detail: str = "") -> EMResult[Params]:
+        """Return the run so far as a result."""
+        params, iteration = self._best
+        # An interrupt may have come between the two lists.
+        n_iterations = self.n_iterations
+        return EMResult(
+            params=params,
+            log_likelihoods=np.array(self.log_likelihoods[: n_iterations + 1]),
+            parameter_changes=np.array(self.parameter_changes, dtype=np.float64),
+            best_iteration=iteration,
+            stop_reason=reason,
+            detail=detail,
+        )

@@ -1,0 +1,212 @@
+"""The EM loop: every model, and every variant of EM, goes round here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableMapping, MutableSequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import numpy as np
+from tqdm import tqdm
+
+from kalman_em.em.change import relative_change
+from kalman_em.em.history import History
+from kalman_em.em.problem import EMProblem, ExaminesParams, Expectations, MeasuresChange, Params
+from kalman_em.em.result import EMIteration, EMResult
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
+from kalman_em.errors import InputError, NumericalError
+
+Callback = Callable[[EMIteration[Params]], object]
+
+
+@dataclass(frozen=True, eq=False)
+class EMState(Generic[Params, Expectations]):
+    """Parameters with the expectations and the objective at them, and at no others."""
+
+    params: Params
+    expectations: Expectations
+    log_likelihood: float
+
+
+def run_em(
+    problem: EMProblem[Params, Expectations],
+    start: Params,
+    *,
+    stopping: Stopping = DEFAULT_STOPPING,
+    callback: Callback[Params] | None = None,
+    progress: bool = False,
+) -> EMResult[Params]:
+    """Climb from `start` by expectation-maximisation until `stopping` says that nothing is left to gain.
+
+    Parameters
+    ----------
+    problem : EMProblem
+        Anything with the methods ``e_step(params) -> (expectations, log_likelihood)`` and
+        ``m_step(params, expectations) -> params``; optionally `parameter_change` and `examine`.
+    start : object
+        The first parameters.
+    stopping : Stopping
+        How many iterations, and how near to the limit.
+    callback : callable, optional
+        Called with an `EMIteration` after each iteration; what it raises is passed on.
+    progress : bool
+        Show a bar on stderr.
+
+    Returns
+    -------
+    EMResult
+        The best parameters of the run, the objective at exactly those, the whole history, and why it ended.
+        The run also ends, with its best parameters, when the objective falls by more than rounding
+        (1e-9 of 1 + |objective|), when it or the parameters are no longer finite or cannot be computed, when
+        the problem's `examine` says so, and on Ctrl-C.
+
+    Raises
+    ------
+    InputError
+        If an argument or what the problem returns is not of the kind expected.
+    NumericalError
+        If the objective at `start` is not finite, or cannot be computed.
+    KeyboardInterrupt
+        If it comes before the start has been evaluated: there is nothing to return yet.
+
+    Notes
+    -----
+    Each iteration is an M-step and then an E-step at the new parameters (Dempster, Laird & Rubin 1977), so
+    the objective that convergence was judged by belongs to the parameters returned.
+
+    Examples
+    --------
+    Lifetimes of lamps: three burnt out after 2, 4 and 6 months, two still burn after 8. The mean lifetime is
+    then all months over the number burnt out, 28/3; EM fills in the unseen lifetimes, 8 + mean each.
+
+    >>> import math
+    >>> class Lamps:
+    ...     def e_step(self, mean):
+    ...         return 2.0 + 4.0 + 6.0 + 2 * (8.0 + mean), -3 * math.log(mean) - 28.0 / mean
+    ...     def m_step(self, mean, total_lifetime):
+    ...         return total_lifetime / 5
+    >>> result = run_em(Lamps(), start=1.0)
+    >>> round(result.params, 3), result.n_iterations, result.stop_reason.is_converged
+    (9.333, 13, True)
+    >>> print(result)
+    converged after 13 iterations, log-likelihood -9.7007767.
+    """
+    _check_arguments(problem, stopping, callback)
+    with tqdm(total=stopping.max_iterations, desc="EM", unit="iteration", disable=not progress) as bar:
+        try:
+            state = evaluate(problem, start)
+        except NumericalError as error:
+            raise NumericalError(f"start: the E-step failed there: {error}") from error
+        history = History(state.params, state.log_likelihood)
+        try:
+            reason, detail = _climb(problem, state, history, stopping, callback, bar)
+        except KeyboardInterrupt:
+            reason, detail = StopReason.interrupted, ""
+    return history.result(reason, detail)
+
+
+def em_step(
+    problem: EMProblem[Params, Expectations], state: EMState[Params, Expectations]
+) -> tuple[EMState[Params, Expectations], float]:
+    """Return the state after one M-step and the E-step at its result, and the change of the parameters.
+
+    Raises
+    ------
+    InputError
+        If the M-step returned the array, list or mapping it was given, or parameters of another structure.
+    NumericalError
+        If the parameters or the objective are not finite.
+    """
+    params = problem.m_step(state.params, state.expectations)
+    # Parameters written to in place would look converged, and the best would be lost with them.
+    if params is state.params and isinstance(params, np.ndarray | MutableMapping | MutableSequence):
+        raise InputError(f"m_step: expected new parameters, got the {type(params).__name__} that it was given")
+    if isinstance(problem, MeasuresChange):
+        change = float(problem.parameter_change(state.params, params))
+    else:
+        change = relative_change(state.params, params)
+    if math.isnan(change):
+        raise NumericalError("the M-step gave parameters that are not finite")
+    return evaluate(problem, params), change
+
+
+def evaluate(problem: EMProblem[Params, Expectations], params: Params) -> EMState[Params, Expectations]:
+    """Return the state at `params`: one E-step.
+
+    Raises
+    ------
+    InputError
+        If the E-step does not return a pair whose second entry is a real number.
+    NumericalError
+        If the objective is not finite.
+    """
+    outcome = problem.e_step(params)
+    if not isinstance(outcome, tuple) or len(outcome) != 2:
+        raise InputError(f"e_step: expected a pair (expectations, log-likelihood), got {type(outcome).__name__}")
+    expectations, objective = outcome
+    value = np.asarray(objective)
+    if value.ndim != 0 or value.dtype.kind not in "fiu":
+        raise InputError(f"e_step: expected a real number as log-likelihood, got {type(objective).__name__}")
+    log_likelihood = float(value)
+    if not math.isfinite(log_likelihood):
+        raise NumericalError(f"the objective is {log_likelihood}, not a finite number")
+    return EMState(params, expectations, log_likelihood)
+
+
+def _climb(
+    problem: EMProblem[Params, Expectations],
+    state: EMState[Params, Expectations],
+    history: History[Params],
+    stopping: Stopping,
+    callback: Callback[Params] | None,
+    bar: Any,
+) -> tuple[StopReason, str]:
+    """Iterate from `state`, writing to `history`, until there is a reason to stop; return it, with detail."""
+    while True:
+        previous = state
+        try:
+            state, change = em_step(problem, state)
+        except NumericalError as error:
+            return StopReason.non_finite, f"iteration {history.n_iterations + 1}: {error}"
+        history.record(state.params, state.log_likelihood, change)
+        bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
+        bar.update()
+        if callback is not None:
+            callback(_event(history, state, previous))
+        reason = _reason_to_stop(problem, state.params, history, stopping)
+        if reason is not None:
+            return reason, ""
+
+
+def _reason_to_stop(
+    problem: EMProblem[Params, Expectations], params: Params, history: History[Params], stopping: Stopping
+) -> StopReason | None:
+    if history.has_fallen:
+        return StopReason.objective_fell
+    if isinstance(problem, ExaminesParams) and (found := problem.examine(params)) is not None:
+        return StopReason(found)
+    if stopping.is_met(history.log_likelihoods, history.parameter_changes):
+        return StopReason.converged
+    return StopReason.max_iterations if history.n_iterations >= stopping.max_iterations else None
+
+
+def _event(
+    history: History[Params], state: EMState[Params, Expectations], previous: EMState[Params, Expectations]
+) -> EMIteration[Params]:
+    return EMIteration(
+        iteration=history.n_iterations,
+        params=state.params,
+        log_likelihood=state.log_likelihood,
+        gain=state.log_likelihood - previous.log_likelihood,
+        parameter_change=history.parameter_changes[-1],
+    )
+
+
+def _check_arguments(problem: object, stopping: object, callback: object) -> None:
+    if isinstance(problem, type) or not isinstance(problem, EMProblem):
+        raise InputError(f"problem: expected an object with methods e_step and m_step, got {problem!r}")
+    if not isinstance(stopping, Stopping):
+        raise InputError(f"stopping: expected a Stopping, got {stopping!r}")
+    if callback is not None and not callable(callback):
+        raise InputError(f"callback: expected a function of one EMIteration, got {callback!r}")

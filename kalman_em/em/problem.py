@@ -1,0 +1,52 @@
+"""What EM needs of a problem: an E-step and an M-step; and what it may offer besides."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar, runtime_checkable
+
+from kalman_em.em.stopping import StopReason
+
+Params = TypeVar("Params")
+Expectations = TypeVar("Expectations")
+_Params_contra = TypeVar("_Params_contra", contravariant=True)
+
+
+@runtime_checkable
+class EMProblem(Protocol[Params, Expectations]):
+    """Two methods that climb a log-likelihood (or a bound on one) in turns.
+
+    With data y, hidden values z and parameters θ, the E-step finds what of p(z given y, θ) the function
+
+        Q(θ', θ) = E[log p(y, z; θ') given y, θ]
+
+    needs, and the M-step maximises Q over θ' (Dempster, Laird & Rubin 1977, equation 2.17). Any θ' with
+    Q(θ', θ) >= Q(θ, θ) will do: generalised EM (their section 3). Both return new values and change none.
+
+    A problem may also have `parameter_change` (see `MeasuresChange`) and `examine` (see `ExaminesParams`).
+    """
+
+    def e_step(self, params: Params) -> tuple[Expectations, float]:
+        """Return the expectations, and the log-likelihood (or bound), at `params`."""
+        ...
+
+    def m_step(self, params: Params, expectations: Expectations) -> Params:
+        """Return new parameters from the expectations at `params`."""
+        ...
+
+
+@runtime_checkable
+class MeasuresChange(Protocol[_Params_contra]):
+    """A problem that measures the change of its parameters itself, say along the directions that matter."""
+
+    def parameter_change(self, old: _Params_contra, new: _Params_contra) -> float:
+        """Return the largest relative change: 0 for none, the same in all units."""
+        ...
+
+
+@runtime_checkable
+class ExaminesParams(Protocol[_Params_contra]):
+    """A problem that can tell when its parameters have become useless, as when a variance vanishes."""
+
+    def examine(self, params: _Params_contra) -> StopReason | None:
+        """Return why EM should stop at `params`, or None to go on; asked after each iteration."""
+        ...

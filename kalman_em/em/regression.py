@@ -1,0 +1,124 @@
+"""The M-step of a regression with expected regressors: coefficients under linear constraints, then noise.
+
+With e = target - M z at the current M, and Δ the change of M, the expected log-likelihood is, up to a constant,
+
+    -1/2 Σ_g [ n_g log|W_g^-1| + tr W_g (S_ee - Δ S_ez' - S_ez Δ' + Δ S_zz Δ') ],
+
+summed over groups g of rows with one noise covariance W_g^-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.em.constraints import JointConstraint
+from kalman_em.linalg import solve_symmetric, square_root, symmetrised
+
+MAX_ALTERNATIONS = 100
+ALTERNATION_TOLERANCE = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """E[e e'] (n, q, q), E[e z'] (n, q, r), E[z z'] (n, r, r) and row counts (n,), by group of equal noise."""
+
+    residual: Array
+    cross: Array
+    regressor: Array
+    count: Array
+
+    def pooled(self) -> Moments:
+        """Return the sums over the groups, as one group."""
+        return Moments(*(part.sum(axis=0, keepdims=True) for part in self._parts()))
+
+    def _parts(self) -> tuple[Array, Array, Array, Array]:
+        return self.residual, self.cross, self.regressor, self.count
+
+
+def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array) -> Array:
+    """Return the change Δ (q, r) of M that maximises the expected log-likelihood for known noise.
+
+    Parameters
+    ----------
+    moments : Moments
+        n groups.
+    constraint : JointConstraint
+        Which numbers of M are free.
+    noise_cov : ndarray, shape (n, q, q)
+        The noise covariance of each group; may be singular, and rows without noise keep their coefficients.
+
+    References
+    ----------
+    Holmes, Derivation of the EM algorithm for constrained and unconstrained MARSS models, arXiv:1302.3919,
+    section 5: generalised least squares over vec(M) = f + D β.
+    """
+    shape = constraint.n_rows, constraint.n_columns
+    if constraint.n_free == 0:
+        return np.zeros(shape)
+    columns = constraint.free_columns()
+    if columns is not None and len(moments.count) == 1:
+        change = np.zeros(shape)
+        gram = moments.regressor[0][np.ix_(columns, columns)]
+        change[:, columns] = solve_symmetric(gram, moments.cross[0][:, columns].T).T
+        return change
+    design = constraint.design.reshape(*shape, -1)
+    normal = np.zeros((constraint.n_free, constraint.n_free))
+    right = np.zeros(constraint.n_free)
+    for cross, regressor, cov in zip(moments.cross, moments.regressor, noise_cov, strict=True):
+        weight = solve_symmetric(cov, np.eye(len(cov)))
+        weighted = np.einsum("ij,jkn->ikn", weight, design)
+        normal += np.einsum("ikn,kl,ilm->nm", weighted, regressor, design, optimize=True)
+        right += np.einsum("ikn,ik->n", weighted, cross)
+    free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
+    return np.asarray(design @ free)
+
+
+def scatter_after(moments: Moments, change: Array) -> Array:
+    """Return E[e e'] (n, q, q) at M + Δ, positive semi-definite by its form.
+
+    It is [I, -Δ] S [I, -Δ]' with S the joint second moment of (e, z): taken through a square root of S, so that
+    a large change cannot cancel into a negative variance.
+    """
+    if not np.any(change):
+        return moments.residual
+    q = change.shape[0]
+    result = np.empty_like(moments.residual)
+    for g in range(len(moments.count)):
+        joint = np.block([[moments.residual[g], moments.cross[g]], [moments.cross[g].T, moments.regressor[g]]])
+        root = square_root(joint)
+        moved = root[:q] - change @ root[q:]
+        result[g] = moved @ moved.T
+    return result
+
+
+def best_change_and_noise(
+    moments: Moments,
+    constraint: JointConstraint,
+    noise_cov: Array,
+    most_likely: Callable[[Array], Array],
+) -> tuple[Array, Array]:
+    """Return Δ and the noise covariance (q, q) that together maximise the expected log-likelihood.
+
+    `most_likely` maps the mean scatter (q, q) to the covariance. Where the noise does not cancel from the
+    equations for Δ the two closed forms alternate until neither moves: the joint maximum, not one sweep of it.
+    """
+    pooled = moments.pooled()
+    count = pooled.count[0]
+    cov = noise_cov
+    for _ in range(MAX_ALTERNATIONS):
+        change = best_change(pooled, constraint, cov[None])
+        updated = most_likely(scatter_after(pooled, change)[0] / count)
+        moved = _largest_change(cov, updated)
+        cov = updated
+        if constraint.n_free == 0 or constraint.free_columns() is not None or moved <= ALTERNATION_TOLERANCE:
+            break
+    return change, cov
+
+
+def _largest_change(old: Array, new: Array) -> float:
+    scale = np.sqrt(np.outer(np.diagonal(new), np.diagonal(new)))
+    return float(np.max(np.abs(new - old) / np.where(scale > 0.0, scale, 1.0)))

@@ -1,0 +1,113 @@
+"""EM from several starts, for objectives with several maxima."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from tqdm import tqdm
+
+from kalman_em.em.loop import Callback, run_em
+from kalman_em.em.problem import EMProblem, Expectations, Params
+from kalman_em.em.result import EMResult
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
+from kalman_em.errors import InputError, NumericalError
+
+
+def run_starts(
+    problem: EMProblem[Params, Expectations],
+    starts: Iterable[Params],
+    *,
+    stopping: Stopping = DEFAULT_STOPPING,
+    callback: Callback[Params] | None = None,
+    progress: bool = False,
+) -> tuple[EMResult[Params], tuple[EMResult[Params] | NumericalError, ...]]:
+    """Run EM from each start; return the best run, and the outcome of every start.
+
+    The best run is the one with the highest log-likelihood. Runs that ended with a degenerate covariance come
+    after all others: where a variance vanishes the likelihood can grow without bound, so its height says
+    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1).
+
+    Parameters
+    ----------
+    problem, stopping, callback
+        As for `run_em`; the callback sees the iterations of one start after the other, each from 1.
+    starts : iterable
+        The first parameters of each run.
+    progress : bool
+        Show a bar over the starts on stderr.
+
+    Returns
+    -------
+    best : EMResult
+        With the log-likelihood reached from each start in `start_log_likelihoods`.
+    outcomes : tuple of EMResult or NumericalError
+        One entry a start: its run, or the error if its objective could not be computed. After Ctrl-C, which
+        ends all runs, only as many as were begun.
+
+    Raises
+    ------
+    InputError
+        If there are no starts.
+    NumericalError
+        If every start failed; the message is that of the first.
+
+    Examples
+    --------
+    >>> class Valley:                                        # maxima at -1 and, higher, at 2
+    ...     def e_step(self, x):
+    ...         target = 2.0 if x > 0 else -1.0
+    ...         return target, target - (x - target) ** 2
+    ...     def m_step(self, x, target):
+    ...         return target + 0.5 * (x - target)
+    >>> best, outcomes = run_starts(Valley(), [-3.0, 5.0])
+    >>> round(best.params, 3), [round(run.params, 3) for run in outcomes]
+    (2.0, [-1.0, 2.0])
+    """
+    waiting = list(starts)
+    if not waiting:
+        raise InputError("starts: expected at least one start, got none")
+    outcomes: list[EMResult[Params] | NumericalError] = []
+    try:
+        with tqdm(waiting, desc="EM starts", unit="start", disable=not progress) as bar:
+            for start in bar:
+                outcomes.append(_attempt(problem, start, stopping, callback))
+                if _was_interrupted(outcomes[-1]):
+                    break
+    except KeyboardInterrupt:
+        if not any(isinstance(outcome, EMResult) for outcome in outcomes):
+            raise
+    return _best(outcomes, len(waiting)), tuple(outcomes)
+
+
+def _attempt(
+    problem: EMProblem[Params, Expectations],
+    start: Params,
+    stopping: Stopping,
+    callback: Callback[Params] | None,
+) -> EMResult[Params] | NumericalError:
+    try:
+        return run_em(problem, start, stopping=stopping, callback=callback)
+    except NumericalError as error:
+        return error
+
+
+def _was_interrupted(outcome: EMResult[Params] | NumericalError) -> bool:
+    return isinstance(outcome, EMResult) and outcome.stop_reason is StopReason.interrupted
+
+
+def _best(outcomes: list[EMResult[Params] | NumericalError], n_starts: int) -> EMResult[Params]:
+    runs = [outcome for outcome in outcomes if isinstance(outcome, EMResult)]
+    if not runs:
+        raise NumericalError(f"starts: all {n_starts} failed, the first with: {outcomes[0]}")
+    best = max(runs, key=lambda run: (not _is_degenerate(run), run.log_likelihood))
+    reached = [outcome.log_likelihood if isinstance(outcome, EMResult) else np.nan for outcome in outcomes]
+    detail = best.detail
+    if len(outcomes) < n_starts or _was_interrupted(outcomes[-1]):
+        detail = "; ".join(filter(None, [detail, f"interrupted after {len(outcomes)} of {n_starts} starts"]))
+    return replace(best, detail=detail, start_log_likelihoods=np.array(reached))
+
+
+def _is_degenerate(run: EMResult[Params]) -> bool:
+    return run.stop_reason is StopReason.degenerate_covariance

@@ -1,0 +1,1 @@
+"""Layer 7: `fit`, and the `Fit` it returns."""

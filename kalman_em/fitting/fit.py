@@ -1,0 +1,102 @@
+"""`fit`: a model and data in, a `Fit` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from kalman_em.em.result import EMIteration
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.fitting.learning import learn
+from kalman_em.fitting.result import Fit
+from kalman_em.models.model import Model
+from kalman_em.systems import LinearGaussianSystem
+
+
+def fit(
+    model: Model,
+    data: Any,
+    *,
+    start: Any = None,
+    stopping: Stopping = DEFAULT_STOPPING,
+    method: str = "em",
+    n_starts: int = 1,
+    seed: int | np.random.Generator | None = None,
+    inputs: Any = None,
+    time: Hashable | None = None,
+    series: Hashable | None = None,
+    values: Any = None,
+    progress: bool = False,
+    callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
+) -> Fit:
+    """Learn the parameters of `model` from `data` by expectation-maximisation.
+
+    Parameters
+    ----------
+    model : LocalLevel, LocalLinearTrend or LinearGaussian
+        What may vary, and how.
+    data : Series, DataFrame, array_like of shape (T,) or (T, p), Observations or Panel
+        Rows in time order; NaN marks a missing value. A long DataFrame with `series` is a panel, whose series
+        share the parameters.
+    start : mapping, optional
+        Starting values for some or all of the model's parameters, by name; the others come from the data.
+    stopping : Stopping
+        When to stop.
+    method : {"em"}
+        How to climb.
+    n_starts : int
+        Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.
+    seed : int or numpy.random.Generator, optional
+        For the scattered starts.
+    inputs : array_like of shape (T,) or (T, k), Series, DataFrame or column names, optional
+        Known inputs, one row a row of data.
+    time, series, values : column names, optional
+        For a long DataFrame: the column that labels the rows, the one that says which series a row belongs to,
+        and the observed columns.
+    progress : bool
+        Show a progress bar on stderr.
+    callback : callable, optional
+        Called with an `EMIteration` after every iteration.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If an argument cannot be used; the message says which, what was expected and what came.
+    NumericalError
+        If the likelihood cannot be computed at the starting values.
+
+    References
+    ----------
+    Shumway and Stoffer, An approach to time series smoothing and forecasting using the EM algorithm, Journal of
+    Time Series Analysis 3 (1982).
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> nile = kem.datasets.load("nile")
+    >>> fitted = kem.fit(kem.LocalLevel(), nile["flow"])
+    >>> fitted.em.stop_reason.is_converged, round(fitted.log_likelihood, 3)
+    (True, -633.465)
+    """
+    learnt = learn(
+        model,
+        data,
+        start=start,
+        stopping=stopping,
+        method=method,
+        n_starts=n_starts,
+        seed=seed,
+        inputs=inputs,
+        time=time,
+        series=series,
+        values=values,
+        progress=progress,
+        callback=callback,
+    )
+    return Fit(model=model, specification=learnt.specification, panel=learnt.panel, em=learnt.em)

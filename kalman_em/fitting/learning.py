@@ -1,0 +1,100 @@
+"""Learning: from a model and data in a user's form to a specification, a panel and an EM run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kalman_em.em.loop import run_em
+from kalman_em.em.restarts import run_starts
+from kalman_em.em.result import EMIteration, EMResult
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.errors import InputError, unknown_name
+from kalman_em.fitting.starting import started
+from kalman_em.frames import check_regular, to_panel
+from kalman_em.inference.rows import stack_rows
+from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.model import Model
+from kalman_em.models.problem import LinearGaussianProblem
+from kalman_em.models.specification import Specification
+from kalman_em.models.structural import data_scale
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+METHODS = ["em"]
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What `learn` returns: the parts of a `Fit`."""
+
+    specification: Specification
+    panel: Panel
+    em: EMResult[LinearGaussianSystem]
+
+
+def learn(
+    model: Model,
+    data: Any,
+    *,
+    start: Any = None,
+    stopping: Stopping = DEFAULT_STOPPING,
+    method: str = "em",
+    n_starts: int = 1,
+    seed: int | np.random.Generator | None = None,
+    inputs: Any = None,
+    time: Hashable | None = None,
+    series: Hashable | None = None,
+    values: Any = None,
+    progress: bool = False,
+    callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
+) -> Learnt:
+    """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
+    _check_arguments(model, stopping, method, n_starts)
+    panel = to_panel(
+        data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
+    )
+    for key, one in zip(panel.keys or (), panel, strict=True):
+        check_regular(one.index, series=key if panel.n_series > 1 else None)
+    specification = model.specify(panel)
+    _check_enough(specification, panel)
+    problem = LinearGaussianProblem(
+        specification, stack_rows(with_leading_rows(panel, specification).series), data_scale(panel)
+    )
+    first = started(specification, model.start(specification, panel), start)
+    if n_starts == 1:
+        em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress)
+    else:
+        rng = np.random.default_rng(seed)
+        others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
+        em, _ = run_starts(problem, [first, *others], stopping=stopping, callback=callback, progress=progress)
+    return Learnt(specification, panel, em)
+
+
+def _check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> None:
+    if isinstance(model, type) or not isinstance(model, Model):
+        shown = f"the class {model.__name__}; call it" if isinstance(model, type) else type(model).__name__
+        raise InputError(f"model: expected a model such as LocalLevel(), got {shown}")
+    if not isinstance(stopping, Stopping):
+        raise InputError(f"stopping: expected Stopping(...), got {type(stopping).__name__}")
+    if method not in METHODS:
+        raise InputError(unknown_name("method", method, METHODS))
+    if not isinstance(n_starts, int | np.integer) or isinstance(n_starts, bool) or n_starts < 1:
+        raise InputError(f"n_starts: expected a whole number of at least 1, got {n_starts!r}")
+
+
+def _check_enough(specification: Specification, panel: Panel) -> None:
+    """Refuse data that cannot say anything of the parameters."""
+    if max(one.n_steps for one in panel) < 2 and specification.initial_step == "first":
+        raise InputError("data: expected at least two rows in a series, got one: no step in time is observed")
+    n_diffuse = specification.state_dim if specification.is_diffuse else 0
+    for key, one in zip(panel.keys or (), panel, strict=True):
+        if one.n_observed <= n_diffuse:
+            where = "" if panel.n_series == 1 else f" of series {key!r}"
+            raise InputError(
+                f"data: expected more than {n_diffuse} observed values{where}, as many as the diffuse start takes, "
+                f"got {one.n_observed}"
+            )

@@ -1,0 +1,42 @@
+"""Filtered and smoothed states with their labels: the index of the input and the names of the model's states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from kalman_em.frames import moments_frame
+from kalman_em.posteriors import FilteredStates, SmoothedStates
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledFilteredStates(FilteredStates):
+    """`FilteredStates` with the row labels of the data and the names of the states."""
+
+    index: pd.Index[Any]
+    state_names: tuple[str, ...]
+
+    def to_frame(self, levels: Any = ()) -> pd.DataFrame:
+        """Return means and standard deviations of the states given the data so far, one row a label.
+
+        Columns ``<state>``, ``<state>_sd``, and ``<state>_lower_95``, ``<state>_upper_95`` for each of `levels`. While
+        a state is diffuse its standard deviation here is that of the finite part alone.
+        """
+        return moments_frame(self.filtered_means, self.filtered_covs, self.state_names, self.index, levels=levels)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledSmoothedStates(SmoothedStates):
+    """`SmoothedStates` with the row labels of the data and the names of the states."""
+
+    index: pd.Index[Any]
+    state_names: tuple[str, ...]
+
+    def to_frame(self, levels: Any = ()) -> pd.DataFrame:
+        """Return means and standard deviations of the states given all data, one row a label.
+
+        Columns ``<state>``, ``<state>_sd``, and ``<state>_lower_95``, ``<state>_upper_95`` for each of `levels`.
+        """
+        return moments_frame(self.smoothed_means, self.smoothed_covs, self.state_names, self.index, levels=levels)

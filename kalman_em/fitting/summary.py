@@ -1,0 +1,166 @@
+"""The summary of a fit: a text that prints well in a terminal and in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.arrays import Array
+from kalman_em.em.result import EMResult
+from kalman_em.models.parameters import Parameters
+from kalman_em.models.specification import Specification
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+WIDTH = 78
+
+
+class Summarised(Protocol):
+    """What a summary reads of a fit."""
+
+    @property
+    def model(self) -> object: ...
+    @property
+    def specification(self) -> Specification: ...
+    @property
+    def panel(self) -> Panel: ...
+    @property
+    def em(self) -> EMResult[LinearGaussianSystem]: ...
+    @property
+    def params(self) -> Parameters: ...
+    @property
+    def log_likelihood(self) -> float: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def n_observed(self) -> int: ...
+    @property
+    def aic(self) -> float: ...
+    @property
+    def aicc(self) -> float: ...
+    @property
+    def bic(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A text; printing it or showing it in a notebook gives the text itself."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def summarised(fitted: Summarised) -> Summary:
+    """Return the summary of `fitted`."""
+    lines = [
+        _title(fitted),
+        "=" * WIDTH,
+        *_facts(fitted),
+        "-" * WIDTH,
+        *_parameter_lines(fitted),
+        "-" * WIDTH,
+        *_wrapped(f"EM: {fitted.em.message}"),
+    ]
+    return Summary("\n".join(lines))
+
+
+def _title(fitted: Summarised) -> str:
+    panel = fitted.panel
+    columns = ", ".join(panel.names[:4]) + (", ..." if len(panel.names) > 4 else "")
+    return f"{type(fitted.model).__name__} of {columns}"
+
+
+def _facts(fitted: Summarised) -> list[str]:
+    panel = fitted.panel
+    n_rows = sum(one.n_steps for one in panel)
+    left = [
+        ("rows", f"{n_rows}" + (f" in {panel.n_series} series" if panel.n_series > 1 else "")),
+        ("observed values", f"{fitted.n_observed} of {n_rows * panel.obs_dim}"),
+        ("states", f"{fitted.specification.state_dim}"),
+        ("initial state", "diffuse" if fitted.specification.is_diffuse else _initial(fitted.specification)),
+    ]
+    right = [
+        ("log-likelihood", f"{fitted.log_likelihood:.6g}"),
+        ("free parameters", f"{fitted.n_parameters}"),
+        ("AIC, AICc", f"{fitted.aic:.6g}, {fitted.aicc:.6g}"),
+        ("BIC", f"{fitted.bic:.6g}"),
+    ]
+    return [f"{a:<17}{b:<22}{c:<18}{d:>21}" for (a, b), (c, d) in zip(left, right, strict=True)]
+
+
+def _initial(specification: Specification) -> str:
+    mean = "learnt" if specification.is_free("initial_mean") else "known"
+    cov = "learnt" if specification.is_free("initial_cov") else "known"
+    return f"mean {mean}, cov {cov}"
+
+
+def _parameter_lines(fitted: Summarised) -> list[str]:
+    specification = fitted.specification
+    lines: list[str] = []
+    for name, value in fitted.params.items():
+        slot = specification.slots[name]
+        learnt = specification.is_free(slot.parameter)
+        if not learnt and not np.any(value):
+            continue
+        mark = "" if learnt else "   (fixed)"
+        if value.size == 1:
+            lines.append(f"{name:<24}{value.ravel()[0]:>16.6g}{mark}")
+        elif value.ndim > 2 or (value.ndim == 2 and slot.parameter.endswith("offset")):
+            lines.append(f"{name:<24}   varies in time, shape {value.shape}{mark}")
+        else:
+            lines.append(f"{name}{mark}")
+            lines.extend("    " + line for line in _matrix(value, *_labels(fitted, name)))
+    return lines
+
+
+def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:
+    specification, columns = fitted.specification, list(fitted.panel.names)
+    slot = specification.slots[name]
+    states = list(specification.state_names)
+    inputs = [f"u{i + 1}" for i in range(specification.input_dim)]
+    noises = (
+        states
+        if specification.noise_selection is None
+        else [f"w{i + 1}" for i in range(specification.shape("transition_cov")[0])]
+    )
+    rows, cols = {
+        "transition_matrix": (states, states),
+        "transition_offset": (states, [""]),
+        "transition_input": (states, inputs),
+        "transition_cov": (noises, noises),
+        "observation_matrix": (columns, states),
+        "observation_offset": (columns, [""]),
+        "observation_input": (columns, inputs),
+        "observation_cov": (columns, columns),
+        "initial_mean": (states, [""]),
+        "initial_cov": (states, states),
+    }[slot.parameter]
+    return (rows, cols) if slot.rows is None else (rows[slot.rows], cols[slot.rows])
+
+
+def _matrix(value: Array, rows: list[str], columns: list[str]) -> list[str]:
+    table = pd.DataFrame(np.atleast_2d(value.T).T, index=rows, columns=columns)
+    shown = 8
+    note = f"... {len(rows)} x {len(columns)} in all" if max(table.shape) > shown else ""
+    table = table.iloc[:shown, :shown].map(lambda number: f"{number:.5g}")
+    lines: list[str] = table.to_string(line_width=WIDTH - 4).splitlines()
+    return [line.rstrip() for line in lines if line.strip()] + ([note] if note else [])
+
+
+def _wrapped(text: str) -> list[str]:
+    lines, current = [], ""
+    for word in text.split():
+        if current and len(current) + 1 + len(word) > WIDTH:
+            lines.append(current)
+            current = "    " + word
+        else:
+            current = f"{current} {word}" if current else word
+    return [*lines, current]

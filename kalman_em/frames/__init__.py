@@ -1,0 +1,29 @@
+"""pandas at the edges: tables read into panels of plain arrays, and arrays handed back as labelled tables."""
+
+from kalman_em.frames.labels import as_index, check_regular, continued_index, same_labels
+from kalman_em.frames.reading import input_rows, to_panel
+from kalman_em.frames.tables import (
+    checked_levels,
+    frame_of,
+    interval_columns,
+    intervals,
+    level_text,
+    moments_frame,
+    standard_deviations,
+)
+
+__all__ = [
+    "as_index",
+    "check_regular",
+    "checked_levels",
+    "continued_index",
+    "frame_of",
+    "input_rows",
+    "interval_columns",
+    "intervals",
+    "level_text",
+    "moments_frame",
+    "same_labels",
+    "standard_deviations",
+    "to_panel",
+]

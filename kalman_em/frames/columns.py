@@ -1,0 +1,133 @@
+"""Columns of numbers: what may stand in a frame or an array, checked and turned into float64."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.arrays import Array, first_position
+from kalman_em.errors import InputError
+from kalman_em.frames.labels import shown
+
+
+def column_floats(column: pd.Series[Any], argument: str, *, flags: bool = False) -> Array:
+    """Return one column as float64 with NaN where a value is missing.
+
+    Parameters
+    ----------
+    column : Series
+        Numbers of any real numpy or nullable dtype.
+    argument : str
+        The argument named in messages.
+    flags : bool
+        Whether True and False may stand for 1 and 0.
+
+    Raises
+    ------
+    InputError
+        If the column is not of a numeric dtype (names it and an example), or holds inf (names the row).
+    """
+    kind = "complex numbers" if pd.api.types.is_complex_dtype(column.dtype) else ""
+    if pd.api.types.is_bool_dtype(column.dtype) and not flags:
+        kind = "booleans"
+    if kind or not pd.api.types.is_numeric_dtype(column.dtype):
+        observed = column[column.notna()]
+        if observed.empty:
+            return np.full(len(column), np.nan)
+        raise InputError(
+            f"{argument}: expected numbers in column {column.name!r}, got {kind or _example(observed)}"
+            f"{_cure(observed, kind)}"
+        )
+    values: Array = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    infinite = np.isinf(values)
+    if infinite.any():
+        label = column.index[int(np.argmax(infinite))]
+        raise InputError(
+            f"{argument}: column {column.name!r} holds inf at {shown(label)}; NaN is the marker for missing"
+        )
+    return values
+
+
+def table_floats(frame: pd.DataFrame, columns: Sequence[Hashable], argument: str, *, flags: bool = False) -> Array:
+    """Return the columns named as one float64 array, shape (T, number of columns); see `column_floats`."""
+    result = np.empty((len(frame), len(columns)))
+    for position, column in enumerate(columns):
+        result[:, position] = column_floats(frame[column], argument, flags=flags)
+    return result
+
+
+def array_floats(data: Any, argument: str, *, flags: bool = False) -> Array:
+    """Return an array or nested list as float64 of shape (T, p); one dimension becomes one column.
+
+    Masked entries of a numpy masked array become NaN.
+
+    Raises
+    ------
+    InputError
+        If it is ragged, not of one or two dimensions, or holds anything but real, finite or missing numbers.
+    """
+    if isinstance(data, np.ma.MaskedArray):
+        data = np.ma.filled(data.astype(np.float64), np.nan) if data.dtype.kind in "iuf" else data.data
+    try:
+        source = np.asarray(data)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{argument}: expected rows of equal length, got a ragged list ({error})") from error
+    allowed = "iufb" if flags else "iuf"
+    if source.dtype.kind not in allowed:
+        raise InputError(f"{argument}: expected numbers, got {_wrong_array(source)}")
+    if source.ndim not in (1, 2):
+        raise InputError(f"{argument}: expected shape (T, p), one row a time step, got {source.shape}")
+    values = source.astype(np.float64).reshape(len(source), -1) if source.size else np.empty((0, 0))
+    if np.isinf(values).any():
+        place = first_position(np.isinf(values))
+        raise InputError(f"{argument}: holds inf at {place} (row, column); NaN is the marker for missing")
+    return values
+
+
+def named_columns(frame: pd.DataFrame, names: Any, argument: str) -> list[Hashable]:
+    """Return `names` (one column or a list of them) as a list of distinct columns of `frame`.
+
+    Raises
+    ------
+    InputError
+        If it is empty, a name repeats, or the frame has no such column (lists those it has).
+    """
+    several = isinstance(names, list | tuple | np.ndarray | pd.Index)
+    columns: list[Hashable] = list(names) if several else [names]
+    if not columns:
+        raise InputError(f"{argument}: expected at least one column, got {names!r}")
+    for column in columns:
+        if column not in frame.columns:
+            known = ", ".join(map(str, frame.columns))
+            raise InputError(f"{argument}: no column is called {column!r}; expected one of: {known}")
+    if len(set(columns)) < len(columns):
+        raise InputError(f"{argument}: expected distinct columns, got {columns}")
+    return columns
+
+
+def _example(observed: pd.Series[Any]) -> str:
+    odd = next((item for item in observed if not isinstance(item, int | float | np.number)), observed.iloc[0])
+    return f"{odd!r} ({type(odd).__name__})"
+
+
+def _cure(observed: pd.Series[Any], kind: str) -> str:
+    """Say what would make the column usable."""
+    if kind == "booleans":
+        return "; turn them into 0 and 1 with .astype(float)"
+    if kind:
+        return "; model the real and imaginary parts as two columns"
+    parsed = pd.to_numeric(observed.astype(object), errors="coerce")
+    if bool(pd.isna(parsed).any()):
+        return "; choose the columns of numbers with values="
+    return "; turn the column into numbers with pd.to_numeric"
+
+
+def _wrong_array(source: np.ndarray[Any, Any]) -> str:
+    names = {"b": "booleans", "c": "complex numbers", "O": "an array of objects"}
+    kind = names.get(source.dtype.kind, f"values of dtype {source.dtype}")
+    odd = [item for item in source.ravel()[:1000] if not isinstance(item, int | float | np.number)]
+    example = f" such as {odd[0]!r} ({type(odd[0]).__name__})" if odd and source.dtype.kind not in "bc" else ""
+    return f"{kind}{example}; NaN is the marker for missing" if source.dtype.kind == "O" else f"{kind}{example}"

@@ -1,0 +1,129 @@
+"""Prediction k steps beyond the last observation: states, and the observations they would bring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array, as_floats, check_shape, frozen
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.rows import noise_covs
+from kalman_em.linalg import symmetrised
+from kalman_em.posteriors import FilteredStates
+from kalman_em.systems import LinearGaussianSystem
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PredictedRows:
+    """Moments for h steps: states (h, d) and (h, d, d), observations (h, p) and (h, p, p)."""
+
+    state_means: Array
+    state_covs: Array
+    observation_means: Array
+    observation_covs: Array
+
+
+def predict_rows(
+    system: LinearGaussianSystem,
+    filtered: FilteredStates,
+    n_steps: int,
+    *,
+    inputs: Any = None,
+    last_input: Any = None,
+) -> PredictedRows:
+    """Predict `n_steps` steps beyond the end of a filtered series.
+
+    Parameters
+    ----------
+    system : LinearGaussianSystem
+        Constant; a time-varying system says nothing of the steps beyond its end.
+    filtered : FilteredStates
+        The series so far.
+    n_steps : int
+        How many steps h to go, at least 1.
+    inputs : array_like, shape (h, k), optional
+        The inputs at the predicted steps; needed if the system has inputs.
+    last_input : array_like, shape (k,), optional
+        The inputs at the last observed step, which push the first transition.
+
+    Returns
+    -------
+    PredictedRows
+        Means and covariances of x[T+i] and y[T+i], i = 0..h-1, given y[0..T-1].
+
+    Raises
+    ------
+    InputError
+        If the system varies in time, or inputs are missing, superfluous or of the wrong shape.
+    NumericalError
+        If the state is still diffuse at the end of the series.
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 4.11.
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter, predict_rows
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
+    >>> ahead = predict_rows(walk, kalman_filter(walk, Observations([[1.0]])), 2)
+    >>> ahead.observation_means.tolist(), ahead.observation_covs.ravel().tolist()
+    ([[0.5], [0.5]], [4.0, 5.0])
+    """
+    if not isinstance(n_steps, int | np.integer) or isinstance(n_steps, bool) or n_steps < 1:
+        raise InputError(f"n_steps: expected a whole number of at least 1, got {n_steps!r}")
+    if not system.is_constant:
+        raise InputError("system: expected a constant system to predict with, got one that varies in time")
+    n_series_steps = len(filtered.filtered_means)
+    if filtered.n_diffuse_steps == n_series_steps:
+        raise NumericalError("the state is still diffuse at the end of the series: nothing can be predicted")
+    u = _future_inputs(system, n_steps, inputs, last_input)
+    F, H, R, Q = (
+        system.transition_matrix,
+        system.observation_matrix,
+        system.observation_cov,
+        noise_covs(system),
+    )
+    B, D = system.transition_input, system.observation_input
+    d, p = system.state_dim, system.obs_dim
+    means, covs = np.empty((n_steps, d)), np.empty((n_steps, d, d))
+    seen, seen_covs = np.empty((n_steps, p)), np.empty((n_steps, p, p))
+    mean, cov = filtered.filtered_means[-1], filtered.filtered_covs[-1]
+    for i in range(n_steps):
+        mean = F @ mean + system.transition_offset
+        cov = symmetrised(F @ cov @ F.T) + Q
+        if u is not None and B is not None:
+            mean = mean + B @ u[i]
+        means[i], covs[i] = mean, cov
+        seen[i] = H @ mean + system.observation_offset
+        if u is not None and D is not None:
+            seen[i] += D @ u[i + 1]
+        seen_covs[i] = symmetrised(H @ cov @ H.T) + R
+    return PredictedRows(
+        state_means=frozen(means),
+        state_covs=frozen(covs),
+        observation_means=frozen(seen),
+        observation_covs=frozen(seen_covs),
+    )
+
+
+def _future_inputs(system: LinearGaussianSystem, n_steps: int, inputs: Any, last_input: Any) -> Array | None:
+    """Return u at the last observed step and at the predicted ones, (h+1, k), or None without inputs."""
+    k = system.input_dim
+    if k == 0:
+        if inputs is not None:
+            raise InputError("inputs: expected none, because the system has no input matrix")
+        return None
+    if inputs is None:
+        raise InputError(f"inputs: expected shape ({n_steps}, {k}), one row a predicted step, got none")
+    future = as_floats(inputs, "inputs")
+    check_shape(future, (n_steps, k), "inputs")
+    if last_input is None:
+        raise InputError(f"last_input: expected shape ({k},), the inputs at the last observed step, got none")
+    last = as_floats(last_input, "last_input")
+    check_shape(last, (k,), "last_input")
+    return frozen(np.vstack([last, future]))

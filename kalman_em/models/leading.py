@@ -1,0 +1,27 @@
+"""`initial_step="before"`: the prior one step before the first observation is one leading row of missing data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kalman_em.models.specification import Specification
+from kalman_em.observations import Observations, Panel
+
+
+def with_leading_rows(panel: Panel, specification: Specification) -> Panel:
+    """Return the panel as the filter must see it: with a missing row in front if the prior is one step before."""
+    if specification.initial_step == "first":
+        return panel
+    return Panel(tuple(_led(one) for one in panel), panel.keys)
+
+
+def n_leading(specification: Specification) -> int:
+    """Return the number of rows that `with_leading_rows` puts in front of every series."""
+    return 1 if specification.initial_step == "before" else 0
+
+
+def _led(one: Observations) -> Observations:
+    values = np.vstack([np.full((1, one.obs_dim), np.nan), one.values])
+    # No observation hangs on the leading inputs, and a transition_input is refused beside "before".
+    inputs = None if one.inputs is None else np.vstack([np.zeros((1, one.input_dim)), one.inputs])
+    return Observations(values, names=one.names, inputs=inputs)

@@ -1,0 +1,245 @@
+"""The linear-Gaussian state-space model with every parameter free or held, as the forms say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array, as_floats
+from kalman_em.em.forms import Diffuse, Fixed, Full
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.specification import Slot, Specification
+from kalman_em.models.structural import data_scale
+from kalman_em.models.subspace import subspace_values
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+# Ratios of state noise to observation noise tried for a start where the user fixed the matrices.
+NOISE_RATIOS = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 1e2)
+
+
+@dataclass(frozen=True)
+class LinearGaussian:
+    """The general linear-Gaussian state-space model; every parameter takes a form.
+
+    .. math::
+
+        x_0 \\sim N(m, P), \\quad
+        x_{t+1} = F x_t + B u_t + b + G w_t, \\; w_t \\sim N(0, Q), \\quad
+        y_t = H x_t + D u_t + d + v_t, \\; v_t \\sim N(0, R)
+
+    Parameters
+    ----------
+    state_dim, obs_dim : int
+        d and p.
+    transition_matrix, transition_offset, transition_cov : form
+        F (d, d), b (d,) and Q (r, r); by default free, 0, and free.
+    observation_matrix, observation_offset, observation_cov : form
+        H (p, d), d (p,) and R (p, p); by default free, 0, and free.
+    transition_input, observation_input : form, optional
+        B (d, k) and D (p, k), for a fit with `inputs`; absent by default.
+    noise_selection : array_like, shape (d, r), optional
+        G: which rows of the state the noise enters; their coefficients must be fixed elsewhere.
+    initial_mean : form, optional
+        m (d,); by default learnt, and nothing at all with a `Diffuse()` `initial_cov`.
+    initial_cov : form or Diffuse(), optional
+        P (d, d). By default held at a value taken from the data (m and P cannot both be learnt from one
+        series); `Diffuse()` is for known matrices, where the states have a scale of their own.
+    initial_step : {"first", "before"}
+        Whether m and P are of the state at the first observation, or one step before it (Shumway and Stoffer 1982).
+
+    Raises
+    ------
+    InputError
+        At the fit, if a form does not fit its parameter.
+
+    Notes
+    -----
+    With F, H and Q all free the states are defined up to a change of basis: the likelihood, the predictions and
+    H x are not touched by it, and `n_parameters` counts the free numbers, not the identified ones.
+
+    References
+    ----------
+    Shumway and Stoffer, An approach to time series smoothing and forecasting using the EM algorithm, Journal of
+    Time Series Analysis 3 (1982); Ghahramani and Hinton, Parameter estimation for linear dynamical systems, 1996.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> nile = kem.datasets.load("nile")
+    >>> walk = kem.LinearGaussian(
+    ...     1, 1, transition_matrix=kem.Fixed([[1.0]]), observation_matrix=kem.Fixed([[1.0]]),
+    ...     initial_mean=kem.Fixed([1120.0]), initial_cov=kem.Fixed([[1e6]]))
+    >>> fitted = kem.fit(walk, nile["flow"])
+    >>> round(fitted.log_likelihood, 3)
+    -640.374
+    """
+
+    state_dim: int
+    obs_dim: int
+    transition_matrix: Any = field(default_factory=Full, kw_only=True)
+    transition_offset: Any = field(default_factory=lambda: Fixed(0), kw_only=True)
+    transition_input: Any = field(default=None, kw_only=True)
+    transition_cov: Any = field(default_factory=Full, kw_only=True)
+    noise_selection: Any = field(default=None, kw_only=True)
+    observation_matrix: Any = field(default_factory=Full, kw_only=True)
+    observation_offset: Any = field(default_factory=lambda: Fixed(0), kw_only=True)
+    observation_input: Any = field(default=None, kw_only=True)
+    observation_cov: Any = field(default_factory=Full, kw_only=True)
+    initial_mean: Any = field(default=None, kw_only=True)
+    initial_cov: Any = field(default=None, kw_only=True)
+    initial_step: str = field(default="first", kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("state_dim", "obs_dim"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+        if self.noise_selection is not None:
+            object.__setattr__(self, "noise_selection", as_floats(self.noise_selection, "noise_selection"))
+
+    def specify(self, panel: Panel) -> Specification:
+        """Return the specification for the inputs of `panel`; its columns must be `obs_dim`."""
+        _check_inputs(self, panel)
+        free_cov = self.initial_cov is None
+        draft = self._specification(panel, Full() if free_cov else self.initial_cov)
+        if not free_cov:
+            return draft
+        return self._specification(panel, Fixed(self._values(draft, panel)["initial_cov"]))
+
+    def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
+        """Return the best by likelihood of the subspace start and of starts over a grid of noise ratios."""
+        candidates = list(self._candidates(specification, panel))
+        rows = stack_rows(with_leading_rows(panel, specification).series)
+        best, chosen = -np.inf, None
+        for candidate in candidates:
+            try:
+                total = float(filter_all(lay(candidate, rows), rows).log_likelihoods.sum())
+            except NumericalError:
+                continue
+            if total > best:
+                best, chosen = total, candidate
+        if chosen is None:
+            raise NumericalError("start: no starting values with a finite likelihood were found; pass start=")
+        return chosen
+
+    def random_start(
+        self, specification: Specification, panel: Panel, rng: np.random.Generator
+    ) -> LinearGaussianSystem:
+        """Return the start with F and H shaken and the covariances rescaled."""
+        values = self._values(specification, panel)
+        d, p = self.state_dim, self.obs_dim
+        F = values["transition_matrix"] + 0.3 * rng.standard_normal((d, d))
+        radius = np.abs(np.linalg.eigvals(F)).max()
+        values["transition_matrix"] = F / max(radius, 1.0)
+        size = np.sqrt(np.mean(values["observation_matrix"] ** 2, axis=1, keepdims=True))
+        values["observation_matrix"] = values["observation_matrix"] + size * rng.standard_normal((p, d))
+        for name in ("transition_cov", "observation_cov"):
+            values[name] = values[name] * float(np.exp(rng.standard_normal()))
+        return specification.projected(values)
+
+    def _specification(self, panel: Panel, initial_cov: Any) -> Specification:
+        forms = {
+            name: getattr(self, name)
+            for name in (
+                "transition_matrix",
+                "transition_offset",
+                "transition_input",
+                "transition_cov",
+                "observation_matrix",
+                "observation_offset",
+                "observation_input",
+                "observation_cov",
+            )
+        }
+        mean = self.initial_mean
+        if mean is None:
+            mean = Fixed(0) if isinstance(initial_cov, Diffuse) else Full()
+        forms |= {"initial_mean": mean, "initial_cov": initial_cov}
+        return Specification(
+            state_dim=int(self.state_dim),
+            obs_dim=int(self.obs_dim),
+            input_dim=panel.input_dim,
+            forms=forms,
+            slots={name: Slot(name) for name, form in forms.items() if form is not None},
+            state_names=tuple(f"x{i + 1}" for i in range(self.state_dim)),
+            noise_selection=self.noise_selection,
+            initial_step=self.initial_step,
+        )
+
+    def _values(self, specification: Specification, panel: Panel) -> dict[str, Array]:
+        values = subspace_values(
+            panel,
+            specification.state_dim,
+            has_offset=specification.is_free("observation_offset"),
+            has_drift=specification.is_free("transition_offset"),
+            scale=data_scale(panel),
+        )
+        if specification.noise_selection is not None:
+            inverse = np.linalg.pinv(specification.noise_selection)
+            values["transition_cov"] = inverse @ values["transition_cov"] @ inverse.T
+        k = specification.input_dim
+        values["transition_input"] = np.zeros((specification.state_dim, k))
+        values["observation_input"] = np.zeros((specification.obs_dim, k))
+        return values
+
+    def _candidates(self, specification: Specification, panel: Panel) -> Iterator[LinearGaussianSystem]:
+        values = self._values(specification, panel)
+        yield specification.projected(values)
+        if specification.is_free("observation_matrix"):
+            return
+        # Known H: the states have a scale of their own, found from the size of what the data do.
+        scale = data_scale(panel)
+        H = specification.constraint("observation_matrix").fixed
+        H = H if H.ndim == 2 else H[0]
+        size = np.sqrt(np.mean((H / scale[:, None]) ** 2))
+        unit = 1.0 / size if size > 0.0 else 1.0
+        state = np.linalg.pinv(H) @ _first_row(panel)
+        d, r = specification.state_dim, specification.shape("transition_cov")[0]
+        for ratio in NOISE_RATIOS:
+            for share in (0.01, 0.3):
+                yield specification.projected(
+                    values
+                    | {
+                        "transition_matrix": 0.9 * np.eye(d),
+                        "transition_cov": share * ratio * unit**2 * np.eye(r),
+                        "observation_cov": share * np.diag(scale**2),
+                        "initial_mean": state,
+                        "initial_cov": unit**2 * np.eye(d),
+                    }
+                )
+
+
+def _first_row(panel: Panel) -> Array:
+    """Return the first observed value of each column of the first series that has one, 0 where none has."""
+    result = np.zeros(panel.obs_dim)
+    for column in range(panel.obs_dim):
+        for one in panel:
+            seen = one.values[~np.isnan(one.values[:, column]), column]
+            if len(seen):
+                result[column] = seen[0]
+                break
+    return result
+
+
+def _check_inputs(model: LinearGaussian, panel: Panel) -> None:
+    if panel.obs_dim != model.obs_dim:
+        raise InputError(f"data: expected {model.obs_dim} columns, as obs_dim says, got {panel.obs_dim}")
+    has_input = model.transition_input is not None or model.observation_input is not None
+    if panel.input_dim and not has_input:
+        raise InputError(
+            "inputs: given, but the model has no input matrix; state transition_input or observation_input"
+        )
+    if has_input and not panel.input_dim:
+        raise InputError("inputs: the model has an input matrix, but none were given")
+    if model.initial_step == "before" and model.transition_input is not None:
+        raise InputError(
+            "initial_step: 'before' needs the inputs of a step before the first row, which the data do not have; "
+            "use 'first', or a transition_input of None"
+        )

@@ -1,0 +1,75 @@
+"""The local level model: a random walk seen through noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kalman_em.em.forms import Diffuse, Full
+from kalman_em.models.specification import Specification
+from kalman_em.models.structural import profiled_start, scattered, structural_specification
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+TRANSITION = np.eye(1)
+RATIOS = ([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0],)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalLevel:
+    """A level that walks at random, one a column of the data, seen through noise.
+
+    .. math:: \\mu_{t+1} = \\mu_t + w_t, \\; w_t \\sim N(0, Q), \\qquad y_t = \\mu_t + v_t, \\; v_t \\sim N(0, R)
+
+    Parameters
+    ----------
+    level_cov : form, default Full()
+        Q, shape (p, p).
+    observation_cov : form, default Full()
+        R, shape (p, p).
+    initial_cov : form or Diffuse(), default Diffuse()
+        Covariance of the level at the first observation. By default nothing is known of it, exactly.
+    initial_mean : form, optional
+        Its mean; learnt when left out beside an `initial_cov` that is not diffuse.
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 2.1.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> nile = kem.datasets.load("nile")
+    >>> fitted = kem.fit(kem.LocalLevel(), nile["flow"])
+    >>> round(float(fitted.params.observation_cov[0, 0]), -2), round(float(fitted.params.level_cov[0, 0]), -2)
+    (15100.0, 1500.0)
+    """
+
+    level_cov: Any = field(default_factory=Full)
+    observation_cov: Any = field(default_factory=Full)
+    initial_cov: Any = field(default_factory=Diffuse)
+    initial_mean: Any = None
+
+    def specify(self, panel: Panel) -> Specification:
+        """Return the specification for the columns of `panel`."""
+        return structural_specification(
+            panel,
+            component_names=["level"],
+            transition=TRANSITION,
+            noise_forms={"level_cov": self.level_cov},
+            observation_cov=self.observation_cov,
+            initial_mean=self.initial_mean,
+            initial_cov=self.initial_cov,
+        )
+
+    def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
+        """Return the best of a grid of signal-to-noise ratios."""
+        return profiled_start(specification, panel, TRANSITION, RATIOS)
+
+    def random_start(
+        self, specification: Specification, panel: Panel, rng: np.random.Generator
+    ) -> LinearGaussianSystem:
+        """Return that start with its variances scattered."""
+        return scattered(specification, self.start(specification, panel), rng)

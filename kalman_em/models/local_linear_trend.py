@@ -1,0 +1,81 @@
+"""The local linear trend model: a level with a slope, both walking at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kalman_em.em.forms import Diffuse, Full
+from kalman_em.models.specification import Specification
+from kalman_em.models.structural import profiled_start, scattered, structural_specification
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+TRANSITION = np.array([[1.0, 1.0], [0.0, 1.0]])
+RATIOS = ([1e-4, 1e-2, 0.1, 1.0, 10.0, 100.0], [1e-6, 1e-4, 1e-2, 0.1, 1.0, 10.0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalLinearTrend:
+    """A level that moves by a slope, both walking at random, one pair a column of the data.
+
+    .. math::
+
+        \\mu_{t+1} = \\mu_t + \\nu_t + w_t, \\; w_t \\sim N(0, Q_\\mu), \\qquad
+        \\nu_{t+1} = \\nu_t + z_t, \\; z_t \\sim N(0, Q_\\nu), \\qquad
+        y_t = \\mu_t + v_t, \\; v_t \\sim N(0, R)
+
+    Parameters
+    ----------
+    level_cov, slope_cov : form, default Full()
+        The two noise covariances, shape (p, p).
+    observation_cov : form, default Full()
+        R, shape (p, p).
+    initial_cov : form or Diffuse(), default Diffuse()
+        Covariance of levels and slopes at the first observation, shape (2p, 2p). By default nothing is known of
+        them, exactly.
+    initial_mean : form, optional
+        Their mean; learnt when left out beside an `initial_cov` that is not diffuse.
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 3.2.1.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> co2 = kem.datasets.load("co2")["co2_ppm"][:104]
+    >>> fitted = kem.fit(kem.LocalLinearTrend(level_cov=kem.Fixed(0)), co2)
+    >>> list(fitted.smooth().to_frame().columns)
+    ['level', 'level_sd', 'slope', 'slope_sd']
+    """
+
+    level_cov: Any = field(default_factory=Full)
+    slope_cov: Any = field(default_factory=Full)
+    observation_cov: Any = field(default_factory=Full)
+    initial_cov: Any = field(default_factory=Diffuse)
+    initial_mean: Any = None
+
+    def specify(self, panel: Panel) -> Specification:
+        """Return the specification for the columns of `panel`."""
+        return structural_specification(
+            panel,
+            component_names=["level", "slope"],
+            transition=TRANSITION,
+            noise_forms={"level_cov": self.level_cov, "slope_cov": self.slope_cov},
+            observation_cov=self.observation_cov,
+            initial_mean=self.initial_mean,
+            initial_cov=self.initial_cov,
+        )
+
+    def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
+        """Return the best of a grid of signal-to-noise ratios."""
+        return profiled_start(specification, panel, TRANSITION, RATIOS)
+
+    def random_start(
+        self, specification: Specification, panel: Panel, rng: np.random.Generator
+    ) -> LinearGaussianSystem:
+        """Return that start with its variances scattered."""
+        return scattered(specification, self.start(specification, panel), rng)

@@ -1,0 +1,67 @@
+"""The parameters of a fit as users see them: few, named, read by attribute or by key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.errors import unknown_name
+
+
+class Parameters(Mapping[str, Array]):
+    """Named, read-only parameter values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kalman_em.models.parameters import Parameters
+    >>> params = Parameters({"level_cov": np.array([[1469.1]])})
+    >>> float(params.level_cov[0, 0]), list(params)
+    (1469.1, ['level_cov'])
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Array]) -> None:
+        object.__setattr__(self, "_values", dict(values))
+
+    def __getitem__(self, name: str) -> Array:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Array:
+        values = object.__getattribute__(self, "_values")
+        if name in values:
+            value: Array = values[name]
+            return value
+        raise AttributeError(unknown_name("parameter", name, list(values)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"parameters are read-only; pass start={{{name!r}: ...}} to a fit to begin elsewhere")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._values]
+
+    def __repr__(self) -> str:
+        with np.printoptions(precision=6, suppress=False):
+            body = ",\n".join(
+                f"  {name}={np.array2string(value, prefix=' ' * (len(name) + 3))}" for name, value in self.items()
+            )
+        return f"Parameters(\n{body}\n)"
+
+    def __reduce__(self) -> tuple[type[Parameters], tuple[dict[str, Array]]]:
+        return type(self), (dict(self._values),)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Parameters):
+            return NotImplemented
+        return list(self) == list(other) and all(np.array_equal(self[n], other[n]) for n in self)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -1,0 +1,1 @@
+"""Independent oracles and random inputs for the tests."""
