@@ -31,7 +31,7 @@ def checked_covariance(matrix: Array, dim: int, name: str) -> Array:
     asymmetry = np.abs(matrix - np.swapaxes(matrix, -1, -2)).max(axis=(-2, -1), initial=0.0)
     if np.any(asymmetry > ROUNDING * scale):
         raise InputError(f"{name}: expected a symmetric matrix, got a largest asymmetry of {asymmetry.max():.3g}")
-    result = symmetrised(matrix)
+    result: Array = symmetrised(matrix)
     smallest = smallest_scaled_eigenvalue(result)
     if np.any(smallest < -ROUNDING):
         raise InputError(
@@ -52,8 +52,7 @@ def smallest_scaled_eigenvalue(matrix: Array) -> Array:
     # A zero variance keeps its row as it is: a covariance beside it then shows as a negative eigenvalue.
     deviations = np.sqrt(np.where(variances > 0.0, variances, 1.0))
     scaled = matrix / deviations[..., :, None] / deviations[..., None, :]
-    result: Array = np.linalg.eigvalsh(scaled)[..., 0]
-    return result
+    return np.asarray(np.linalg.eigvalsh(scaled)[..., 0], dtype=np.float64)
 
 
 def solve_symmetric(matrix: Array, right: Array) -> Array:

@@ -172,6 +172,14 @@ class LinearGaussianSystem:
         """Whether any element of the initial state is diffuse."""
         return bool(np.any(self.initial_diffuse))
 
+    def replaced(self, **values: Array) -> LinearGaussianSystem:
+        """Return a copy with other values of the same shapes, which the caller vouches for: nothing is checked."""
+        copy = object.__new__(LinearGaussianSystem)
+        copy.__dict__.update(self.__dict__)
+        for name, value in values.items():
+            copy.__dict__[name] = frozen(value)
+        return copy
+
     def check_n_steps(self, n_steps: int) -> None:
         """Raise `InputError` unless time-varying matrices serve a series of `n_steps` rows."""
         for name, value in self._varying("observation"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -50,8 +51,9 @@ class JointConstraint:
         """Number of free numbers."""
         return int(self.design.shape[1])
 
+    @cached_property
     def free_columns(self) -> BoolArray | None:
-        """Return which columns of M are free in every row, if each column is wholly free or wholly fixed.
+        """Which columns of M are free in every row, if each column is wholly free or wholly fixed.
 
         Then the regression separates by rows, and the noise covariance cancels out of its normal equations.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, MutableMapping, MutableSequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -12,10 +13,18 @@ from tqdm import tqdm
 
 from kalman_em.em.change import relative_change
 from kalman_em.em.history import History
-from kalman_em.em.problem import EMProblem, ExaminesParams, Expectations, MeasuresChange, Params
+from kalman_em.em.problem import EMProblem, ExaminesParams, Expectations, Leaps, MeasuresChange, Params
 from kalman_em.em.result import EMIteration, EMResult
-from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
+from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
+
+# A climb that is not over after this many iterations is slow: from then on a problem that can is asked for
+# leaps, every so many iterations, so that the rate of the plain steps can be read off in between.
+LEAP_AFTER = 100
+LEAP_EVERY = 10
+TRAIL = 8
+# A leap found at the end of a climb that raises the log-likelihood by more than this says that it was no end.
+WORTH_A_LEAP = 1e-6
 
 Callback = Callable[[EMIteration[Params]], object]
 
@@ -72,6 +81,9 @@ def run_em(
 
     Notes
     -----
+    If the problem offers `leaps`, a climb that is not over after 100 iterations tries them every 10 iterations,
+    and takes one only if the objective there is not lower: the ascent stays monotone, and the limit is the same.
+
     Each iteration is an M-step and then an E-step at the new parameters (Dempster, Laird & Rubin 1977), so
     the objective that convergence was judged by belongs to the parameters returned.
 
@@ -163,20 +175,53 @@ def _climb(
     bar: Any,
 ) -> tuple[StopReason, str]:
     """Iterate from `state`, writing to `history`, until there is a reason to stop; return it, with detail."""
+    trail: deque[Params] = deque([state.params], maxlen=TRAIL)
+    notes: list[str] = []
     while True:
         previous = state
         try:
             state, change = em_step(problem, state)
         except NumericalError as error:
             return StopReason.non_finite, f"iteration {history.n_iterations + 1}: {error}"
+        trail.append(state.params)
+        n_iterations = history.n_iterations + 1
+        if isinstance(problem, Leaps) and n_iterations >= LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
+            leapt, said = _leap(problem, state, tuple(trail))
+            if leapt is not state:
+                state = leapt
+                trail = deque([state.params], maxlen=TRAIL)
+                notes += said
         history.record(state.params, state.log_likelihood, change)
         bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
         bar.update()
         if callback is not None:
             callback(_event(history, state, previous))
         reason = _reason_to_stop(problem, state.params, history, stopping)
+        if reason is StopReason.converged and isinstance(problem, Leaps):
+            leapt, said = _leap(problem, state, tuple(trail))
+            if leapt.log_likelihood - state.log_likelihood > WORTH_A_LEAP:
+                state, reason = leapt, None
+                trail = deque([state.params], maxlen=TRAIL)
+                notes += said
         if reason is not None:
-            return reason, ""
+            return reason, "; ".join(notes)
+
+
+def _leap(
+    problem: EMProblem[Params, Expectations], state: EMState[Params, Expectations], trail: tuple[Params, ...]
+) -> tuple[EMState[Params, Expectations], list[str]]:
+    """Return the state after the leaps that do not lower the objective, and what they had to say."""
+    said = []
+    assert isinstance(problem, Leaps)
+    for params, note in problem.leaps(trail):
+        try:
+            candidate = evaluate(problem, params)
+        except NumericalError:
+            continue
+        if candidate.log_likelihood >= state.log_likelihood - STEP_ROUNDING * (1.0 + abs(state.log_likelihood)):
+            state = candidate
+            said += [note] if note else []
+    return state, said
 
 
 def _reason_to_stop(

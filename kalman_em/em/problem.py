@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from kalman_em.em.stopping import StopReason
@@ -22,7 +23,8 @@ class EMProblem(Protocol[Params, Expectations]):
     needs, and the M-step maximises Q over θ' (Dempster, Laird & Rubin 1977, equation 2.17). Any θ' with
     Q(θ', θ) >= Q(θ, θ) will do: generalised EM (their section 3). Both return new values and change none.
 
-    A problem may also have `parameter_change` (see `MeasuresChange`) and `examine` (see `ExaminesParams`).
+    A problem may also have `parameter_change` (see `MeasuresChange`), `examine` (see `ExaminesParams`) and `leaps`
+    (see `Leaps`).
     """
 
     def e_step(self, params: Params) -> tuple[Expectations, float]:
@@ -49,4 +51,17 @@ class ExaminesParams(Protocol[_Params_contra]):
 
     def examine(self, params: _Params_contra) -> StopReason | None:
         """Return why EM should stop at `params`, or None to go on; asked after each iteration."""
+        ...
+
+
+@runtime_checkable
+class Leaps(Protocol[Params]):
+    """A problem that can guess better parameters than the next step of a slow climb would give."""
+
+    def leaps(self, trail: Sequence[Params]) -> Iterable[tuple[Params, str]]:
+        """Yield guesses, each with a note on what it did ("" for nothing worth telling).
+
+        `trail` holds the parameters of the latest M-steps, the latest last. The loop takes a guess only if the
+        objective there is not lower; a later guess may build on the last one that was yielded.
+        """
         ...

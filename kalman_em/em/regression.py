@@ -59,7 +59,7 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     shape = constraint.n_rows, constraint.n_columns
     if constraint.n_free == 0:
         return np.zeros(shape)
-    columns = constraint.free_columns()
+    columns = constraint.free_columns
     if columns is not None and len(moments.count) == 1:
         change = np.zeros(shape)
         gram = moments.regressor[0][np.ix_(columns, columns)]
@@ -114,7 +114,7 @@ def best_change_and_noise(
         updated = most_likely(scatter_after(pooled, change)[0] / count)
         moved = _largest_change(cov, updated)
         cov = updated
-        if constraint.n_free == 0 or constraint.free_columns() is not None or moved <= ALTERNATION_TOLERANCE:
+        if constraint.n_free == 0 or constraint.free_columns is not None or moved <= ALTERNATION_TOLERANCE:
             break
     return change, cov
 

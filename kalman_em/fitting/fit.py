@@ -44,8 +44,9 @@ def fit(
         Starting values for some or all of the model's parameters, by name; the others come from the data.
     stopping : Stopping
         When to stop.
-    method : {"em"}
-        How to climb.
+    method : {"em", "plain"}
+        "em" is EM, which from the hundredth iteration on tries leaps (extrapolation, and variances at 0) every ten
+        iterations, taken only if the likelihood is not lower; "plain" is EM alone.
     n_starts : int
         Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.
     seed : int or numpy.random.Generator, optional

@@ -18,13 +18,13 @@ from kalman_em.frames import check_regular, to_panel
 from kalman_em.inference.rows import stack_rows
 from kalman_em.models.leading import with_leading_rows
 from kalman_em.models.model import Model
-from kalman_em.models.problem import LinearGaussianProblem
+from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import data_scale
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
-METHODS = ["em"]
+METHODS = ["em", "plain"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def learn(
         check_regular(one.index, series=key if panel.n_series > 1 else None)
     specification = model.specify(panel)
     _check_enough(specification, panel)
-    problem = LinearGaussianProblem(
+    problem = (LeapingProblem if method == "em" else LinearGaussianProblem)(
         specification, stack_rows(with_leading_rows(panel, specification).series), data_scale(panel)
     )
     first = started(specification, model.start(specification, panel), start)

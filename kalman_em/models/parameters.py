@@ -23,6 +23,7 @@ class Parameters(Mapping[str, Array]):
     """
 
     __slots__ = ("_values",)
+    _values: dict[str, Array]
 
     def __init__(self, values: Mapping[str, Array]) -> None:
         object.__setattr__(self, "_values", dict(values))
@@ -31,10 +32,9 @@ class Parameters(Mapping[str, Array]):
         return self._values[name]
 
     def __getattr__(self, name: str) -> Array:
-        values = object.__getattribute__(self, "_values")
+        values: dict[str, Array] = object.__getattribute__(self, "_values")
         if name in values:
-            value: Array = values[name]
-            return value
+            return values[name]
         raise AttributeError(unknown_name("parameter", name, list(values)))
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from kalman_em.arrays import Array, frozen
+from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint
+from kalman_em.em.extrapolation import extrapolated, stretched
+from kalman_em.em.forms import Full
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
 from kalman_em.inference.expectations import Expectations, RegressionMoments, expect_all
 from kalman_em.inference.rows import Rows, lay
 from kalman_em.linalg import smallest_scaled_eigenvalue, solve_symmetric, symmetrised
+from kalman_em.models.boundary import boundary_guesses
+from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.completion import completed
+from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -23,6 +29,8 @@ from kalman_em.systems import LinearGaussianSystem
 VANISHED = 1e-20
 # A covariance, scaled to a unit diagonal, counts as singular below this eigenvalue.
 SINGULAR = 1e-12
+# Longest steps of the two squared extrapolations that are tried: a bold and a careful one.
+STRETCHES = (100.0, 10.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,42 +60,27 @@ class LinearGaussianProblem:
             **self._observation(params, expectations),
             **self._initial(params, expectations),
         }
-        system = replace(params, **{name: frozen(value) for name, value in updated.items()})
+        system = params.replaced(**updated)
         if self._initial_mean_is_constant:
-            system = replace(system, initial_mean=frozen(self._most_likely_start(system)))
+            system = system.replaced(initial_mean=self._most_likely_start(system))
         return system
 
     def parameter_change(self, old: LinearGaussianSystem, new: LinearGaussianSystem) -> float:
         """Return the largest change, in units of the parameter's own scale: free of the units of data and states."""
-        changes = [
-            self._covariance_change(getattr(old, name), getattr(new, name))
-            for name in ("transition_cov", "observation_cov", "initial_cov")
-            if self.specification.is_free(name)
-        ]
-        state = _root_diagonal(new.transition_cov, new.noise_selection)
-        H = new.observation_matrix if new.observation_matrix.ndim == 2 else new.observation_matrix[0]
-        for name, left, right in (
-            ("transition_matrix", state, state),
-            ("observation_matrix", self.scale, state),
-        ):
-            if self.specification.is_free(name):
-                unit = left[:, None] / right[None, :]
-                changes.append(_relative(getattr(old, name) / unit, getattr(new, name) / unit))
-        for name, size in (
-            ("transition_offset", state),
-            ("observation_offset", self.scale),
-            ("transition_input", state),
-            ("observation_input", self.scale),
-        ):
-            if self.specification.is_free(name):
-                difference = (getattr(new, name) - getattr(old, name)).T / size
-                length = np.abs(getattr(new, name).T / size).max(initial=0.0)
-                changes.append(float(np.abs(difference).max(initial=0.0)) / max(length, 1.0))
-        if self.specification.is_free("initial_mean"):
-            # What the change of m does to the first prediction, in units of the data.
-            moved = H @ (new.initial_mean - old.initial_mean)
-            changes.append(float(np.abs(moved / self.scale).max()))
-        return max(changes, default=0.0)
+        if self._basis_is_free:
+            return largest_invariant_change(old, new, self.scale)
+        return largest_change(self.specification, old, new, self.scale)
+
+    @cached_property
+    def _basis_is_free(self) -> bool:
+        """Whether any change of basis of the states gives an equal model: then only what it leaves alone counts."""
+        specification = self.specification
+        size = {name: int(np.prod(specification.shape(name))) for name in ("transition_matrix", "observation_matrix")}
+        return (
+            specification.noise_selection is None
+            and isinstance(specification.forms["transition_cov"], Full)
+            and all(specification.constraint(name).n_free == n for name, n in size.items())
+        )
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
         """Return `degenerate_covariance` where no noise is left at all: the likelihood then has no maximum."""
@@ -122,7 +115,10 @@ class LinearGaussianProblem:
                 lambda scatter: _state_noise(form.most_likely(symmetrised(inverse @ scatter @ inverse.T)), G),
             )
             cov = form.most_likely(symmetrised(inverse @ noise @ inverse.T))
-            return {"transition_cov": symmetrised(cov), **self._moved(params, "transition", change)}
+            return {
+                "transition_cov": _zeros_kept(params.transition_cov, cov),
+                **self._moved(params, "transition", change),
+            }
         change = best_change(moments, joint, np.broadcast_to(noise, moments.residual.shape))
         return self._moved(params, "transition", change)
 
@@ -135,7 +131,10 @@ class LinearGaussianProblem:
         if free:
             form = self.specification.covariance("observation_cov")
             change, cov = best_change_and_noise(moments, joint, params.observation_cov, form.most_likely)
-            return {"observation_cov": symmetrised(cov), **self._moved(params, "observation", change)}
+            return {
+                "observation_cov": _zeros_kept(params.observation_cov, cov),
+                **self._moved(params, "observation", change),
+            }
         return self._moved(params, "observation", best_change(moments, joint, covs))
 
     def _moved(self, params: LinearGaussianSystem, kind: str, change: Array) -> dict[str, Array]:
@@ -197,11 +196,11 @@ class LinearGaussianProblem:
         free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
         return np.asarray(constraint.fixed + constraint.design @ free)
 
-    def _covariance_change(self, old: Array, new: Array) -> float:
-        """Return the largest |ΔQ_ij| / sqrt(Q_ii Q_jj)."""
-        deviation = np.sqrt(np.maximum(np.diagonal(new, axis1=-2, axis2=-1), np.diagonal(old, axis1=-2, axis2=-1)))
-        unit = deviation[..., :, None] * deviation[..., None, :]
-        return float(np.max(np.abs(new - old) / np.where(unit > 0.0, unit, 1.0), initial=0.0))
+
+def _zeros_kept(old: Array, new: Array) -> Array:
+    """Return `new`, exactly 0 where `old` has no variance: there EM cannot move, and rounding must not."""
+    kept = np.diagonal(old) > 0.0
+    return symmetrised(np.where(np.outer(kept, kept), new, 0.0))
 
 
 def _moments(sums: RegressionMoments) -> Moments:
@@ -212,13 +211,34 @@ def _state_noise(cov: Array, G: Array | None) -> Array:
     return cov if G is None else symmetrised(G @ cov @ np.swapaxes(G, -1, -2))
 
 
-def _root_diagonal(cov: Array, G: Array | None) -> Array:
-    """Return the standard deviations of the state noise, 1 where there is none."""
-    noise = _state_noise(cov if cov.ndim == 2 else cov[0], G if G is None or G.ndim == 2 else G[0])
-    deviation = np.sqrt(np.diagonal(noise))
-    return np.where(deviation > 0.0, deviation, 1.0)
+@dataclass(frozen=True, eq=False)
+class LeapingProblem(LinearGaussianProblem):
+    """The same problem, helped along where EM is slow: extrapolation, and variances tried at 0."""
 
+    def leaps(self, trail: Sequence[LinearGaussianSystem]) -> Iterator[tuple[LinearGaussianSystem, str]]:
+        """Yield the end of the trail with variances at 0 that belong there, or else where the trail heads for."""
+        if len(trail) < 3:
+            return
+        last = trail[-1]
+        edges = list(boundary_guesses(self.specification, trail[-2], last, self._step))
+        yield from edges
+        if edges:
+            return
+        zeros = [np.count_nonzero(np.diagonal(c)) for c in (last.transition_cov, last.observation_cov)]
+        same = [
+            s
+            for s in trail
+            if [np.count_nonzero(np.diagonal(c)) for c in (s.transition_cov, s.observation_cov)] == zeros
+        ]
+        units = coefficient_units(self.specification, last, self.scale)
+        points = [packed(self.specification, system, units) for system in same]
+        if len(points) >= 3 and len({len(point) for point in points}) == 1:
+            guesses = [extrapolated(points), *(stretched(points, longest) for longest in STRETCHES)]
+            for guess in guesses:
+                # A variance exp(30) times larger is no guess but an overflow on its way.
+                if np.all(np.abs(guess - points[-1]) < 30.0):
+                    yield unpacked(self.specification, guess, last, units), ""
 
-def _relative(old: Array, new: Array) -> float:
-    size = np.abs(new).max(initial=0.0)
-    return float(np.abs(new - old).max(initial=0.0) / (size if size > 0.0 else 1.0))
+    def _step(self, params: LinearGaussianSystem) -> tuple[LinearGaussianSystem, float]:
+        expectations, log_likelihood = self.e_step(params)
+        return self.m_step(params, expectations), log_likelihood

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -140,11 +141,18 @@ class Specification:
 
     def is_free(self, name: str) -> bool:
         """Whether any number of a parameter is learnt."""
-        if not self.has(name) or (name == "initial_cov" and self.is_diffuse):
-            return False
-        if name in COEFFICIENTS:
-            return self.constraint(name).n_free > 0
-        return self.covariance(name).n_free_in_covariance(self.shape(name)[0]) > 0
+        return name in self._free
+
+    @cached_property
+    def _free(self) -> frozenset[str]:
+        coefficients = {name for name in COEFFICIENTS if self.has(name) and self.constraint(name).n_free > 0}
+        covariances = {
+            name
+            for name in COVARIANCES
+            if not (name == "initial_cov" and self.is_diffuse)
+            and self.covariance(name).n_free_in_covariance(self.shape(name)[0]) > 0
+        }
+        return frozenset(coefficients | covariances)
 
     def projected(self, values: Mapping[str, Array]) -> LinearGaussianSystem:
         """Return the system nearest to `values` that obeys every form."""

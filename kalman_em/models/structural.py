@@ -166,7 +166,8 @@ def _first_value(panel: Panel, column: int) -> float:
 
 def _rescaled(cov: Array, rng: np.random.Generator) -> Array:
     factor = np.exp(0.5 * rng.standard_normal(len(cov)))
-    return cov * np.outer(factor, factor)
+    result: Array = cov * np.outer(factor, factor)
+    return result
 
 
 def _state_name(component: str, column: str, obs_dim: int) -> str:

@@ -89,15 +89,16 @@ def _states(parts: tuple[Array, Array, Array], state_dim: int) -> tuple[Array, A
 
 def _regressed(target: Array, regressor: Array, has_constant: bool) -> tuple[Array, Array, Array]:
     """Return coefficients, constant and noise covariance; a ridge keeps idle states at 0."""
-    design = np.hstack([regressor, np.ones((len(regressor), 1))]) if has_constant else regressor
-    ridge = 1e-8 * max(len(design), 1) * np.eye(design.shape[1])
-    coefficients = np.linalg.solve(design.T @ design + ridge, design.T @ target).T
+    n, q = target.shape
+    design = np.hstack([regressor, np.ones((n, 1))]) if has_constant else regressor
+    ridge = 1e-8 * max(n, 1) * np.eye(design.shape[1])
+    coefficients: Array = np.linalg.solve(design.T @ design + ridge, design.T @ target).T
     residual = target - design @ coefficients.T
-    spread = target - target.mean(axis=0) if len(target) else target
-    least = LEAST_NOISE * np.maximum(np.mean(spread**2, axis=0) if len(target) else 0.0, LEAST_NOISE)
-    noise: Array = residual.T @ residual / max(len(target), 1) + np.diag(np.broadcast_to(least, (len(noise),)))
+    spread = np.var(target, axis=0) if n else np.zeros(q)
+    least = LEAST_NOISE * np.maximum(spread, LEAST_NOISE)
+    noise: Array = residual.T @ residual / max(n, 1) + np.diag(least)
     d = regressor.shape[1]
-    constant: Array = coefficients[:, d] if has_constant else np.zeros(target.shape[1])
+    constant: Array = coefficients[:, d] if has_constant else np.zeros(q)
     return coefficients[:, :d], constant, noise
 
 

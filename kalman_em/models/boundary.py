@@ -1,0 +1,146 @@
+"""Variances whose maximum-likelihood value is 0: EM only creeps towards it, so it is tried outright."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.models.specification import Specification
+from kalman_em.systems import LinearGaussianSystem
+
+# A variance that shrinks by more than this in one M-step is still on its way, by itself.
+QUICK = 0.2
+# Where the score must still point down: at this part of the present value.
+NEAR_ZERO = 1e-3
+# At most so many variances are tried at a time.
+MOST_TRIED = 3
+# A variance at 0 is given these shares of the other variances, and keeps one that raises the log-likelihood by this.
+REVIVED = (1e-2, 1e-5)
+REVIVAL_GAIN = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A coordinate in which a covariance may lose its variance.
+
+    Coordinates alone: EM never leaves a zero, and a slanted direction that is nearly singular early on is rarely
+    the one that is singular in the end.
+    """
+
+    parameter: str
+    position: int
+    label: str
+
+    def shrunk(self, cov: Array, share: float) -> Array:
+        """Return `cov` with the variance in this coordinate multiplied by `share`, correlations kept."""
+        result = cov.copy()
+        result[self.position, :] *= np.sqrt(share)
+        result[:, self.position] *= np.sqrt(share)
+        return result
+
+    def variance(self, cov: Array) -> float:
+        """Return the variance in this coordinate."""
+        return float(cov[self.position, self.position])
+
+
+def boundary_guesses(
+    specification: Specification,
+    before: LinearGaussianSystem,
+    system: LinearGaussianSystem,
+    step: Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]],
+) -> Iterator[tuple[LinearGaussianSystem, str]]:
+    """Yield `system` with a variance set to 0, for each that heads there and has its maximum there.
+
+    `before` are the parameters one M-step earlier; `step` returns the result of an M-step and the
+    log-likelihood before it. A variance is a candidate if EM shrinks it, slowly; it is set to 0 if EM still
+    shrinks it at a thousandth of its value, where the likelihood is no lower: the score points down all the way.
+    EM never leaves a zero, so a variance that is 0 is given another chance.
+    """
+    candidates = sorted(_candidates(specification, before, system), key=lambda found: -found[0])[:MOST_TRIED]
+    zeros = list(_zeros(specification, system))
+    if not candidates and not zeros:
+        return
+    _, reached = step(system)
+    for _, direction in candidates:
+        nearly = _with(specification, system, direction, NEAR_ZERO)
+        zero = _with(specification, system, direction, 0.0)
+        if nearly is None or zero is None:
+            continue
+        after, likelihood = step(nearly)
+        left = direction.variance(getattr(nearly, direction.parameter))
+        if likelihood >= reached and direction.variance(getattr(after, direction.parameter)) < left:
+            yield zero, f"{direction.label} went to 0, where the likelihood is highest"
+    for direction in zeros:
+        for share in REVIVED:
+            alive = _revived(specification, system, direction, share)
+            if alive is not None and step(alive)[1] > reached + REVIVAL_GAIN:
+                yield alive, f"{direction.label} was 0 and is not"
+                break
+
+
+def _zeros(specification: Specification, system: LinearGaussianSystem) -> Iterator[Direction]:
+    for name in ("transition_cov", "observation_cov"):
+        if specification.is_free(name):
+            for direction in _directions(specification, name, getattr(system, name)):
+                if direction.variance(getattr(system, name)) == 0.0:
+                    yield direction
+
+
+def _revived(
+    specification: Specification, system: LinearGaussianSystem, direction: Direction, share: float
+) -> LinearGaussianSystem | None:
+    """Return `system` with some variance again where it has none: a share of the mean of the others."""
+    variances = np.concatenate([np.diagonal(system.transition_cov), np.diagonal(system.observation_cov)])
+    if not np.any(variances > 0.0):
+        return None
+    cov = getattr(system, direction.parameter).copy()
+    cov[direction.position, direction.position] = share * variances[variances > 0.0].mean()
+    formed = specification.covariance(direction.parameter).most_likely(cov)
+    return system.replaced(**{direction.parameter: formed}) if np.array_equal(formed, cov) else None
+
+
+def _candidates(
+    specification: Specification, before: LinearGaussianSystem, system: LinearGaussianSystem
+) -> Iterator[tuple[float, Direction]]:
+    for name in ("transition_cov", "observation_cov"):
+        if not specification.is_free(name):
+            continue
+        for direction in _directions(specification, name, getattr(system, name)):
+            old, new = direction.variance(getattr(before, name)), direction.variance(getattr(system, name))
+            if old > 0.0 and new > 0.0 and 0.0 < 1.0 - new / old < QUICK:
+                yield 1.0 - new / old, direction
+
+
+def _directions(specification: Specification, name: str, cov: Array) -> Iterator[Direction]:
+    for position, label in enumerate(_labels(specification, name, len(cov))):
+        yield Direction(name, position, label)
+
+
+def _blocks(specification: Specification, name: str, dim: int) -> Iterator[tuple[slice, str]]:
+    found = [(slot.rows, title) for title, slot in specification.slots.items() if slot.parameter == name]
+    for rows, title in found:
+        yield (slice(0, dim) if rows is None else rows), title
+
+
+def _labels(specification: Specification, name: str, dim: int) -> list[str]:
+    labels = [name] * dim
+    for rows, title in _blocks(specification, name, dim):
+        inside = range(dim)[rows]
+        for position, i in enumerate(inside):
+            labels[i] = title if len(inside) == 1 else f"{title}[{position}, {position}]"
+    return labels
+
+
+def _with(
+    specification: Specification, system: LinearGaussianSystem, direction: Direction, share: float
+) -> LinearGaussianSystem | None:
+    """Return `system` with the variance multiplied by `share`, or None if the form does not allow that alone."""
+    wanted = direction.shrunk(getattr(system, direction.parameter), share)
+    formed = specification.covariance(direction.parameter).most_likely(wanted)
+    unit = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
+    if np.any(np.abs(formed - wanted) > 1e-9 * np.where(unit > 0.0, unit, np.abs(wanted).max())):
+        return None
+    return system.replaced(**{direction.parameter: formed})
