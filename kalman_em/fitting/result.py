@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array
+from kalman_em.diagnostics import Consistency, consistency
 from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
@@ -261,6 +262,12 @@ class Fit:
         options.setdefault("start", free_values(self.specification, self.system))
         learnt = learn(self.model, data, **options)
         return Fit(model=self.model, specification=learnt.specification, panel=learnt.panel, em=learnt.em)
+
+    def consistency(
+        self, *, lags: int | None = None, level: float = 95.0, series: Hashable | None = None
+    ) -> Consistency:
+        """Return whether the innovations are as large as the model says and white: is the learnt noise consistent?"""
+        return consistency(self.filter(series), self.panel.names, lags=lags, level=level)
 
     def summary(self) -> Summary:
         """Return the parameters, the fit criteria and why EM stopped, as a text that prints well."""
