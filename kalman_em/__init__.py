@@ -28,12 +28,13 @@ from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.observations import Observations, Panel
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
+from kalman_em.version import VERSION
 
 if TYPE_CHECKING:
     from kalman_em import crosscheck, datasets, plotting
     from kalman_em.persistence import load
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Names that live in a leaf: the leaf is loaded when the name is first asked for.
 _IN_LEAVES = {

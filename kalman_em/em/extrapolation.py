@@ -8,6 +8,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 
+
 def extrapolated(points: Sequence[Array]) -> Array:
     """Return the limit that the latest points of a linearly converging sequence head for.
 

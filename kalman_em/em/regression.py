@@ -59,11 +59,14 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     shape = constraint.n_rows, constraint.n_columns
     if constraint.n_free == 0:
         return np.zeros(shape)
+    # A row without noise fits exactly, so its coefficients stay: its cross moments are rounding alone.
+    silent = np.all(np.diagonal(noise_cov, axis1=1, axis2=2) == 0.0, axis=0)
     columns = constraint.free_columns
     if columns is not None and len(moments.count) == 1:
         change = np.zeros(shape)
         gram = moments.regressor[0][np.ix_(columns, columns)]
         change[:, columns] = solve_symmetric(gram, moments.cross[0][:, columns].T).T
+        change[silent] = 0.0
         return change
     design = constraint.design.reshape(*shape, -1)
     normal = np.zeros((constraint.n_free, constraint.n_free))

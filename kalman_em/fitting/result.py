@@ -188,8 +188,9 @@ class Fit:
         >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
         >>> fitted.forecast(2).to_frame(levels=(95,)).round(0)
                mean     sd  lower_95  upper_95
+        year
         1971  798.0  144.0     517.0    1080.0
-        1972  798.0  148.0     507.0    1090.0
+        1972  798.0  149.0     507.0    1090.0
         """
         one = self._series(series)
         labels = as_index(index, "index") if index is not None else continued_index(one.index, steps)
@@ -312,10 +313,10 @@ class Fit:
 def signal_moments(fitted: Fit, series: Hashable | None = None) -> tuple[Array, Array]:
     """Return means and standard deviations (T, p) of the smoothed signal H x + d (+ D u), without noise."""
     smoothed = fitted.smooth(series)
-    rows = stack_rows([fitted.panel[fitted._key(series)]])
-    laid = lay(fitted.system, rows)
-    H = laid.observation.entries[laid.observation.index]
-    offset = laid.observation_offset.entries[laid.observation_offset.index]
+    laid = lay(fitted.system, stack_rows([fitted._led[fitted._key(series)]]))
+    lead = n_leading(fitted.specification)
+    H = laid.observation.entries[laid.observation.index[lead:]]
+    offset = laid.observation_offset.entries[laid.observation_offset.index[lead:]]
     means = np.einsum("tij,tj->ti", H, smoothed.smoothed_means) + offset
     variances = np.einsum("tij,tjk,tik->ti", H, smoothed.smoothed_covs, H)
     return means, np.sqrt(np.maximum(variances, 0.0))

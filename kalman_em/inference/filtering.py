@@ -146,7 +146,7 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> F
     >>> filtered.filtered_means.round(3).tolist()
     [[0.5], [0.5], [2.0]]
     >>> round(filtered.log_likelihood, 4)
-    -4.1932
+    -4.0857
     """
     if not isinstance(observations, Observations):
         raise InputError(f"observations: expected Observations, got {type(observations).__name__}")

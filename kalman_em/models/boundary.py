@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.errors import NumericalError
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -20,6 +21,9 @@ MOST_TRIED = 3
 # A variance at 0 is given these shares of the other variances, and keeps one that raises the log-likelihood by this.
 REVIVED = (1e-2, 1e-5)
 REVIVAL_GAIN = 1e-6
+
+
+Step = Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ def boundary_guesses(
     specification: Specification,
     before: LinearGaussianSystem,
     system: LinearGaussianSystem,
-    step: Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]],
+    step: Step,
 ) -> Iterator[tuple[LinearGaussianSystem, str]]:
     """Yield `system` with a variance set to 0, for each that heads there and has its maximum there.
 
@@ -69,16 +73,26 @@ def boundary_guesses(
         zero = _with(specification, system, direction, 0.0)
         if nearly is None or zero is None:
             continue
-        after, likelihood = step(nearly)
+        try:
+            after, likelihood = step(nearly)
+        except NumericalError:
+            continue
         left = direction.variance(getattr(nearly, direction.parameter))
         if likelihood >= reached and direction.variance(getattr(after, direction.parameter)) < left:
             yield zero, f"{direction.label} went to 0, where the likelihood is highest"
     for direction in zeros:
         for share in REVIVED:
             alive = _revived(specification, system, direction, share)
-            if alive is not None and step(alive)[1] > reached + REVIVAL_GAIN:
+            if alive is not None and _height(step, alive) > reached + REVIVAL_GAIN:
                 yield alive, f"{direction.label} was 0 and is not"
                 break
+
+
+def _height(step: Step, system: LinearGaussianSystem) -> float:
+    try:
+        return step(system)[1]
+    except NumericalError:
+        return -np.inf
 
 
 def _zeros(specification: Specification, system: LinearGaussianSystem) -> Iterator[Direction]:
@@ -115,8 +129,15 @@ def _candidates(
 
 
 def _directions(specification: Specification, name: str, cov: Array) -> Iterator[Direction]:
+    """Yield the coordinates whose row of coefficients is fixed: without noise a free row could never move again."""
+    kind = name.removesuffix("_cov")
+    joint = specification.joint(kind)
+    design = np.any(joint.design.reshape(joint.n_rows, -1) != 0.0, axis=1)
+    if specification.noise_selection is not None and kind == "transition":
+        design = np.any(specification.noise_selection[design] != 0.0, axis=0)
     for position, label in enumerate(_labels(specification, name, len(cov))):
-        yield Direction(name, position, label)
+        if not design[position]:
+            yield Direction(name, position, label)
 
 
 def _blocks(specification: Specification, name: str, dim: int) -> Iterator[tuple[slice, str]]:

@@ -10,10 +10,12 @@ import numpy as np
 
 from kalman_em.arrays import Array, as_floats
 from kalman_em.em.forms import Diffuse, Fixed, Full
+from kalman_em.em.loop import run_em
+from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
-from kalman_em.inference.filtering import filter_all
-from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.inference.rows import stack_rows
 from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.specification import Slot, Specification
 from kalman_em.models.structural import data_scale
 from kalman_em.models.subspace import subspace_values
@@ -22,6 +24,8 @@ from kalman_em.systems import LinearGaussianSystem
 
 # Ratios of state noise to observation noise tried for a start where the user fixed the matrices.
 NOISE_RATIOS = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 1e2)
+# Each candidate start is given this many iterations to show where it leads.
+TRIAL_ITERATIONS = 5
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,13 @@ class LinearGaussian:
     initial_mean : form, optional
         m (d,); by default learnt, and nothing at all with a `Diffuse()` `initial_cov`.
     initial_cov : form or Diffuse(), optional
-        P (d, d). By default held at a value taken from the data (m and P cannot both be learnt from one
-        series); `Diffuse()` is for known matrices, where the states have a scale of their own.
-    initial_step : {"first", "before"}
+        P (d, d). By default learnt for a panel of series. For one series, where m and P cannot both be learnt, P is 0
+        one step before the first observation: the first state is then as uncertain as one step of state noise, in
+        whatever units. `Diffuse()` is for known matrices, where the states have a scale of their own: a flat prior
+        on states that may be rescaled at will has no maximum.
+    initial_step : {"first", "before"}, optional
         Whether m and P are of the state at the first observation, or one step before it (Shumway and Stoffer 1982).
+        "first" by default, unless `initial_cov` is left out for one series.
 
     Raises
     ------
@@ -94,7 +101,7 @@ class LinearGaussian:
     observation_cov: Any = field(default_factory=Full, kw_only=True)
     initial_mean: Any = field(default=None, kw_only=True)
     initial_cov: Any = field(default=None, kw_only=True)
-    initial_step: str = field(default="first", kw_only=True)
+    initial_step: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("state_dim", "obs_dim"):
@@ -107,27 +114,23 @@ class LinearGaussian:
     def specify(self, panel: Panel) -> Specification:
         """Return the specification for the inputs of `panel`; its columns must be `obs_dim`."""
         _check_inputs(self, panel)
-        free_cov = self.initial_cov is None
-        draft = self._specification(panel, Full() if free_cov else self.initial_cov)
-        if not free_cov:
-            return draft
-        return self._specification(panel, Fixed(self._values(draft, panel)["initial_cov"]))
+        if self.initial_cov is not None:
+            return self._specification(panel, self.initial_cov, self.initial_step or "first")
+        if panel.n_series > 1:
+            return self._specification(panel, Full(), self.initial_step or "first")
+        return self._specification(panel, Fixed(0), self.initial_step or "before")
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
-        """Return the best by likelihood of the subspace start and of starts over a grid of noise ratios."""
-        candidates = list(self._candidates(specification, panel))
+        """Return the start that leads highest in a few iterations of EM.
+
+        The candidates are a subspace start, a plain one, and for known H a grid of noise ratios.
+        """
         rows = stack_rows(with_leading_rows(panel, specification).series)
-        best, chosen = -np.inf, None
-        for candidate in candidates:
-            try:
-                total = float(filter_all(lay(candidate, rows), rows).log_likelihoods.sum())
-            except NumericalError:
-                continue
-            if total > best:
-                best, chosen = total, candidate
-        if chosen is None:
+        problem = LinearGaussianProblem(specification, rows, data_scale(panel))
+        reached = list(_tried(problem, self._candidates(specification, panel)))
+        if not reached:
             raise NumericalError("start: no starting values with a finite likelihood were found; pass start=")
-        return chosen
+        return max(reached, key=lambda found: found[0])[1]
 
     def random_start(
         self, specification: Specification, panel: Panel, rng: np.random.Generator
@@ -144,7 +147,7 @@ class LinearGaussian:
             values[name] = values[name] * float(np.exp(rng.standard_normal()))
         return specification.projected(values)
 
-    def _specification(self, panel: Panel, initial_cov: Any) -> Specification:
+    def _specification(self, panel: Panel, initial_cov: Any, initial_step: str) -> Specification:
         forms = {
             name: getattr(self, name)
             for name in (
@@ -170,7 +173,7 @@ class LinearGaussian:
             slots={name: Slot(name) for name, form in forms.items() if form is not None},
             state_names=tuple(f"x{i + 1}" for i in range(self.state_dim)),
             noise_selection=self.noise_selection,
-            initial_step=self.initial_step,
+            initial_step=initial_step,
         )
 
     def _values(self, specification: Specification, panel: Panel) -> dict[str, Array]:
@@ -193,6 +196,7 @@ class LinearGaussian:
         values = self._values(specification, panel)
         yield specification.projected(values)
         if specification.is_free("observation_matrix"):
+            yield specification.projected(values | _plain_values(specification, panel))
             return
         # Known H: the states have a scale of their own, found from the size of what the data do.
         scale = data_scale(panel)
@@ -214,6 +218,32 @@ class LinearGaussian:
                         "initial_cov": unit**2 * np.eye(d),
                     }
                 )
+
+
+def _tried(
+    problem: LinearGaussianProblem, candidates: Iterator[LinearGaussianSystem]
+) -> Iterator[tuple[float, LinearGaussianSystem]]:
+    """Yield each candidate with the log-likelihood after a few iterations; those that fail are left out."""
+    for candidate in candidates:
+        try:
+            run = run_em(problem, candidate, stopping=Stopping(max_iterations=TRIAL_ITERATIONS))
+        except NumericalError:
+            continue
+        yield run.log_likelihood, candidate
+
+
+def _plain_values(specification: Specification, panel: Panel) -> dict[str, Array]:
+    """Return independent states of unit variance, each seen by every d-th column, and noise half the variance."""
+    d, p = specification.state_dim, specification.obs_dim
+    scale = data_scale(panel)
+    persistence = np.linspace(0.3, 0.9, d)
+    return {
+        "transition_matrix": np.diag(persistence),
+        "transition_cov": np.diag(np.ones(specification.shape("transition_cov")[0])),
+        "observation_matrix": scale[:, None] * (np.arange(p)[:, None] % d == np.arange(d)[None, :]) / np.sqrt(2.0),
+        "observation_cov": np.diag(0.5 * scale**2),
+        "initial_mean": np.zeros(d),
+    }
 
 
 def _first_row(panel: Panel) -> Array:

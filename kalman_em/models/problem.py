@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,18 +17,21 @@ from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
 from kalman_em.inference.expectations import Expectations, RegressionMoments, expect_all
 from kalman_em.inference.rows import Rows, lay
+from kalman_em.inference.scores import initial_scores
 from kalman_em.linalg import smallest_scaled_eigenvalue, solve_symmetric, symmetrised
+from kalman_em.models.bound import expected_gain
 from kalman_em.models.boundary import boundary_guesses
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.completion import completed
+from kalman_em.models.degeneracy import is_degenerate
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
-# A variance this far below that of the data, in every column, is a fit without noise, not a small noise.
-VANISHED = 1e-20
 # A covariance, scaled to a unit diagonal, counts as singular below this eigenvalue.
 SINGULAR = 1e-12
+# No guess may bring a covariance below this eigenvalue by itself.
+NEARLY_SINGULAR = 1e-8
 # Longest steps of the two squared extrapolations that are tried: a bold and a careful one.
 STRETCHES = (100.0, 10.0)
 
@@ -83,17 +86,16 @@ class LinearGaussianProblem:
         )
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
-        """Return `degenerate_covariance` where no noise is left at all: the likelihood then has no maximum."""
-        learnt = [n for n in ("transition_cov", "observation_cov") if self.specification.is_free(n)]
-        if len(learnt) < 2:
-            return None
-        H = params.observation_matrix if params.observation_matrix.ndim == 2 else params.observation_matrix[0]
-        Q = params.transition_cov if params.transition_cov.ndim == 2 else params.transition_cov[0]
-        R = params.observation_cov if params.observation_cov.ndim == 2 else params.observation_cov[0]
-        if params.noise_selection is not None:
-            H = H @ params.noise_selection
-        variances = np.diagonal(H @ Q @ H.T + R)
-        return StopReason.degenerate_covariance if np.any(variances < VANISHED * self.scale**2) else None
+        """Return `degenerate_covariance` where the likelihood runs away to infinity: see `is_degenerate`."""
+        learnt = frozenset(n for n in ("transition_cov", "observation_cov") if self.specification.is_free(n))
+        start_learnt = any(self.specification.is_free(name) for name in ("initial_mean", "initial_cov"))
+        if is_degenerate(params, learnt, start_learnt=start_learnt, scale=self.scale):
+            return StopReason.degenerate_covariance
+        return None
+
+    def expected_gain(self, old: LinearGaussianSystem, new: LinearGaussianSystem, expectations: Expectations) -> float:
+        """Return Q(new, old) - Q(old, old): what the lower bound on the log-likelihood is made of."""
+        return expected_gain(old, new, expectations)
 
     def _transition(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
         moments = _moments(expectations.transition)
@@ -153,10 +155,11 @@ class LinearGaussianProblem:
         if self.specification.is_free("initial_mean") and not self._initial_mean_is_constant:
             constraint = self.specification.constraint("initial_mean")
             weight = solve_symmetric(params.initial_cov, np.eye(params.state_dim))
-            target = expectations.initial_means.mean(axis=0) - constraint.fixed
+            # As a change: where P has no variance the posterior mean is m, and so m stays.
+            target = expectations.initial_means.mean(axis=0) - mean
             normal = constraint.design.T @ weight @ constraint.design
             free = solve_symmetric(symmetrised(normal), (constraint.design.T @ weight @ target)[:, None])[:, 0]
-            mean = constraint.fixed + constraint.design @ free
+            mean = mean + constraint.design @ free
             result["initial_mean"] = mean
         if self.specification.is_free("initial_cov"):
             deviation = expectations.initial_means - mean
@@ -176,25 +179,19 @@ class LinearGaussianProblem:
     def _most_likely_start(self, system: LinearGaussianSystem) -> Array:
         """Return m that maximises the likelihood itself, all else given (an ECME step).
 
-        With a flat prior on x[0] its posterior N(a, V) is the likelihood as a function of x[0]; under the prior
-        N(m, P) the likelihood of m is then N(a; m, V + P) for each series, a weighted regression for m.
+        The log-likelihood is a parabola in m, whose score and information one backward pass gives; directions
+        of m that the data say nothing of stay where they are.
 
         References
         ----------
-        Liu and Rubin, The ECME algorithm, Biometrika 81 (1994); Rosenberg, Random coefficients models, Annals of
-        Economic and Social Measurement 2 (1973).
+        Liu and Rubin, The ECME algorithm, Biometrika 81 (1994).
         """
-        d = system.state_dim
-        flat = replace(system, initial_cov=np.zeros((d, d)), initial_diffuse=np.ones(d, dtype=bool))
-        expectations, _ = expect_all(lay(flat, self.rows), self.rows)
-        constraint = self.specification.constraint("initial_mean")
-        normal, right = np.zeros((constraint.n_free,) * 2), np.zeros(constraint.n_free)
-        for mean, cov in zip(expectations.initial_means, expectations.initial_covs, strict=True):
-            weighted = solve_symmetric(cov + system.initial_cov, constraint.design)
-            normal += constraint.design.T @ weighted
-            right += weighted.T @ (mean - constraint.fixed)
-        free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
-        return np.asarray(constraint.fixed + constraint.design @ free)
+        scores, information = initial_scores(lay(system, self.rows), self.rows)
+        design = self.specification.constraint("initial_mean").design
+        normal = design.T @ information.sum(axis=0) @ design
+        right = design.T @ scores.sum(axis=0)
+        change = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
+        return np.asarray(system.initial_mean + design @ change)
 
 
 def _zeros_kept(old: Array, new: Array) -> Array:
@@ -237,7 +234,18 @@ class LeapingProblem(LinearGaussianProblem):
             for guess in guesses:
                 # A variance exp(30) times larger is no guess but an overflow on its way.
                 if np.all(np.abs(guess - points[-1]) < 30.0):
-                    yield unpacked(self.specification, guess, last, units), ""
+                    system = unpacked(self.specification, guess, last, units)
+                    if not self._is_nearly_singular(system, last):
+                        yield system, ""
+
+    def _is_nearly_singular(self, guess: LinearGaussianSystem, last: LinearGaussianSystem) -> bool:
+        """Whether a guess jumps towards a singular covariance, where later steps would be lost in rounding."""
+        names = [n for n in ("transition_cov", "observation_cov", "initial_cov") if self.specification.is_free(n)]
+        return any(
+            smallest_scaled_eigenvalue(getattr(guess, name))
+            < min(NEARLY_SINGULAR, smallest_scaled_eigenvalue(getattr(last, name)))
+            for name in names
+        )
 
     def _step(self, params: LinearGaussianSystem) -> tuple[LinearGaussianSystem, float]:
         expectations, log_likelihood = self.e_step(params)

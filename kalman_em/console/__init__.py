@@ -1,0 +1,1 @@
+"""What the command line does around a fit: tables read from CSV, and results left as files."""

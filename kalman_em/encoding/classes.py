@@ -1,0 +1,85 @@
+"""Models and forms as JSON and back, by the name of their class and the fields of their dataclass.
+
+A new model or form is added by one line in `KNOWN`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em.encoding.numbers import as_nested
+from kalman_em.errors import InputError
+from kalman_em.models.linear_gaussian import LinearGaussian
+from kalman_em.models.local_level import LocalLevel
+from kalman_em.models.local_linear_trend import LocalLinearTrend
+
+KNOWN: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for cls in (
+        LocalLevel,
+        LocalLinearTrend,
+        LinearGaussian,
+        Full,
+        Diagonal,
+        Isotropic,
+        Fixed,
+        BlockDiagonal,
+        Diffuse,
+    )
+}
+
+
+def encoded(value: Any, where: str) -> Any:
+    """Return a model, a form or what stands in their fields as JSON.
+
+    Raises
+    ------
+    InputError
+        If it is of a class that is not in `KNOWN`.
+
+    Examples
+    --------
+    >>> from kalman_em import Fixed
+    >>> encoded(Fixed([[2.0]]), "level_cov")
+    {'class': 'Fixed', 'value': [[2.0]]}
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float | np.generic | np.ndarray):
+        return as_nested(np.asarray(value))
+    if isinstance(value, list | tuple):
+        return [encoded(item, where) for item in value]
+    name = type(value).__name__
+    if KNOWN.get(name) is not type(value):
+        raise InputError(
+            f"{where}: {type(value).__module__}.{name} cannot be saved; only what kalman_em brings can: "
+            f"{', '.join(KNOWN)}"
+        )
+    node = {"class": name}
+    return node | {f.name: encoded(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value) if f.init}
+
+
+def decoded(node: Any, where: str) -> Any:
+    """Return what `encoded` was given; lists and arrays come back as tuples, which the classes turn into their own.
+
+    Raises
+    ------
+    InputError
+        If a class or a field of it is not known here.
+    """
+    if isinstance(node, list):
+        return tuple(decoded(item, where) for item in node)
+    if not isinstance(node, dict):
+        return node
+    name = node.get("class")
+    if name not in KNOWN:
+        raise InputError(f"{where}: class {name!r} is not known to this version; expected one of: {', '.join(KNOWN)}")
+    parts = {key: decoded(part, f"{where}.{key}") for key, part in node.items() if key != "class"}
+    try:
+        return KNOWN[name](**parts)
+    except TypeError as error:
+        raise InputError(f"{where}: the fields of {name} do not fit this version ({error})") from error

@@ -1,0 +1,62 @@
+"""Parameters at which the likelihood has no maximum but runs away to infinity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.linalg import smallest_scaled_eigenvalue
+from kalman_em.systems import LinearGaussianSystem
+
+# A variance this far below that of the data is a fit without noise, not a small noise.
+VANISHED = 1e-28
+# Beyond this ratio of variances a covariance matrix no longer holds the smaller one.
+LOST = 1e-13
+
+
+def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start_learnt: bool, scale: Array) -> bool:
+    """Whether the model predicts something without error, and the more surely the longer it learns.
+
+    Three ways. A noise covariance in `learnt` has lost a direction, and its matrix can no longer hold what is left of
+    it. Or all noise is gone (a constant series). Or, with a learnt start, some combination of the first row is
+    predicted without error although later rows are not: the density of that one value then grows without bound.
+    `scale` (p,) is the size of the data.
+    """
+    if any(_has_lost_a_direction(_first(getattr(system, name))) for name in learnt):
+        return True
+    if "observation_cov" not in learnt:
+        return False
+    H, Q, R = (
+        _first(array)
+        for array in (
+            system.observation_matrix,
+            system.transition_cov,
+            system.observation_cov,
+        )
+    )
+    if system.noise_selection is not None:
+        G = _first(system.noise_selection)
+        Q = G @ Q @ G.T
+    later = H @ Q @ H.T + R
+    if "transition_cov" in learnt and np.any(np.diagonal(later) < VANISHED * scale**2):
+        return True
+    if system.has_diffuse or not start_learnt:
+        return False
+    first = H @ system.initial_cov @ H.T + R
+    deviation = np.sqrt(np.diagonal(later))
+    if np.any(deviation <= 0.0):
+        return False
+    unit = np.outer(deviation, deviation)
+    values, vectors = np.linalg.eigh(first / unit)
+    weakest = vectors[:, 0]
+    return bool(values[0] < LOST * float(weakest @ (later / unit) @ weakest))
+
+
+def _has_lost_a_direction(cov: Array) -> bool:
+    """Whether a combination of coordinates, none of them without variance, has none to working precision."""
+    kept = np.diagonal(cov) > 0.0
+    return bool(np.count_nonzero(kept) > 1 and smallest_scaled_eigenvalue(cov[np.ix_(kept, kept)]) < LOST)
+
+
+def _first(array: Array) -> Array:
+    return array if array.ndim == 2 else array[0]

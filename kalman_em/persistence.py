@@ -1,0 +1,218 @@
+"""Fits as JSON files: readable by people, exact to the last bit, and loaded without computing anything anew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from kalman_em.em.result import EMResult
+from kalman_em.em.stopping import StopReason
+from kalman_em.encoding.classes import decoded, encoded
+from kalman_em.encoding.labels import decoded_index, decoded_label, encoded_index, encoded_label
+from kalman_em.encoding.layout import laid_out
+from kalman_em.encoding.numbers import as_array, as_nested
+from kalman_em.errors import InputError
+from kalman_em.fitting.result import Fit
+from kalman_em.models.specification import Slot, Specification
+from kalman_em.observations import Observations, Panel
+from kalman_em.systems import LinearGaussianSystem
+from kalman_em.version import VERSION
+
+FORMAT = "kalman_em fit"
+# Raised when a file of the new kind could be misread by code of the old one.
+FORMAT_VERSION = 1
+
+
+def save(fitted: Fit, path: str | PathLike[str]) -> None:
+    """Write a fit with its data, its history and its model as JSON.
+
+    The blocks ``parameters`` and ``fit`` are for people who open the file; `load` reads the others. NaN is
+    written as null and infinity as ``"inf"``, so that any JSON reader can take the file.
+
+    Parameters
+    ----------
+    fitted : Fit
+    path : path
+        The file; one that is there is replaced.
+
+    Raises
+    ------
+    InputError
+        If the model, a form or the row labels are of a kind that cannot be read back, such as a model class of
+        one's own.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fitted.save(pathlib.Path(folder) / "nile.json")
+    ...     loaded = kem.load(pathlib.Path(folder) / "nile.json")
+    >>> loaded.params == fitted.params, loaded.log_likelihood == fitted.log_likelihood
+    (True, True)
+    """
+    if not isinstance(fitted, Fit):
+        raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
+    text = laid_out(_encoded_fit(fitted))
+    Path(path).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def load(path: str | PathLike[str]) -> Fit:
+    """Return the fit that `save` wrote, equal to the last bit.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not JSON, not a fit, written by a newer version, or incomplete.
+    """
+    name = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: is not JSON (not UTF-8 text)") from error
+    try:
+        document = json.loads(text, parse_constant=_refused_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: is not JSON ({error})") from error
+    _check_ours(document, name)
+    try:
+        return _decoded_fit(document)
+    except KeyError as error:
+        raise InputError(f"{name}: the field {error} is missing") from error
+    except (InputError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{name}: is damaged ({error})") from error
+
+
+def _check_ours(document: Any, name: str) -> None:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{name}: is not a fit saved by kalman_em (expected a format of {FORMAT!r})")
+    version = document.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InputError(f"{name}: expected a format_version of 1 to {FORMAT_VERSION}, got {version!r}")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{name}: has format version {version}, written by kalman_em {document.get('package_version')}; this is "
+            f"kalman_em {VERSION}, which reads versions up to {FORMAT_VERSION}: install a newer one"
+        )
+
+
+def _refused_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _encoded_fit(fitted: Fit) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "package_version": VERSION,
+        "parameters": {name: as_nested(value) for name, value in fitted.params.items()},
+        "fit": _figures(fitted),
+        "model": encoded(fitted.model, "model"),
+        "specification": _encoded_specification(fitted.specification),
+        "system": {name: _plain(getattr(fitted.system, name)) for name in _names(LinearGaussianSystem)},
+        "em": {name: _plain(getattr(fitted.em, name)) for name in _names(EMResult, but=("params",))},
+        "data": _encoded_panel(fitted.panel),
+    }
+
+
+def _decoded_fit(document: dict[str, Any]) -> Fit:
+    return Fit(
+        model=decoded(document["model"], "model"),
+        specification=_decoded_specification(document["specification"]),
+        panel=_decoded_panel(document["data"]),
+        em=_decoded_em(document["em"], _decoded_system(document["system"])),
+    )
+
+
+def _figures(fitted: Fit) -> dict[str, Any]:
+    figures = {name: _plain(np.float64(getattr(fitted, name))) for name in ("log_likelihood", "aic", "aicc", "bic")}
+    counts = {"n_parameters": fitted.n_parameters, "n_observed": fitted.n_observed}
+    return figures | counts | {"stop_reason": str(fitted.em.stop_reason), "n_iterations": fitted.em.n_iterations}
+
+
+def _encoded_specification(specification: Specification) -> dict[str, Any]:
+    node = {name: _plain(getattr(specification, name)) for name in _names(Specification, but=("forms", "slots"))}
+    node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
+    node["slots"] = {
+        name: [slot.parameter, None if slot.rows is None else [slot.rows.start, slot.rows.stop]]
+        for name, slot in specification.slots.items()
+    }
+    return node
+
+
+def _decoded_specification(node: dict[str, Any]) -> Specification:
+    parts = {name: node[name] for name in _names(Specification)}
+    parts["forms"] = {name: decoded(form, name) for name, form in node["forms"].items()}
+    parts["slots"] = {
+        name: Slot(parameter, None if rows is None else slice(*rows))
+        for name, (parameter, rows) in node["slots"].items()
+    }
+    parts["state_names"] = tuple(node["state_names"])
+    parts["noise_selection"] = None if node["noise_selection"] is None else as_array(node["noise_selection"])
+    return Specification(**parts)
+
+
+def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
+    parts: dict[str, Any] = {
+        name: None if node[name] is None else as_array(node[name]) for name in _names(LinearGaussianSystem)
+    }
+    parts["initial_diffuse"] = np.array(node["initial_diffuse"], dtype=bool)
+    return LinearGaussianSystem(**parts)
+
+
+def _decoded_em(node: dict[str, Any], system: LinearGaussianSystem) -> EMResult[LinearGaussianSystem]:
+    parts = {name: node[name] for name in _names(EMResult, but=("params",))}
+    parts = {name: as_array(value) if isinstance(value, list) else value for name, value in parts.items()}
+    parts["stop_reason"] = StopReason(node["stop_reason"])
+    return EMResult(params=system, **parts)
+
+
+def _encoded_panel(panel: Panel) -> dict[str, Any]:
+    return {
+        "columns": list(panel.names),
+        "series": [
+            {
+                "key": encoded_label(key, "series"),
+                "index": encoded_index(one.index),
+                "values": as_nested(one.values),
+                "times": _plain(one.times),
+                "inputs": _plain(one.inputs),
+            }
+            for key, one in zip(panel.keys or (), panel, strict=True)
+        ],
+    }
+
+
+def _decoded_panel(node: dict[str, Any]) -> Panel:
+    series = tuple(
+        Observations(
+            as_array(one["values"]),
+            times=None if one["times"] is None else as_array(one["times"]),
+            index=decoded_index(one["index"]),
+            names=tuple(node["columns"]),
+            inputs=None if one["inputs"] is None else as_array(one["inputs"]),
+        )
+        for one in node["series"]
+    )
+    return Panel(series, tuple(decoded_label(one["key"]) for one in node["series"]))
+
+
+def _names(cls: type[Any], *, but: tuple[str, ...] = ()) -> list[str]:
+    """Return the names of the fields of a dataclass, in order, `but` some."""
+    return [field.name for field in fields(cls) if field.init and field.name not in but]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return as_nested(np.asarray(value))
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, StopReason) else value

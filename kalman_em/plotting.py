@@ -1,0 +1,394 @@
+"""Plots of fits and of EM. Each function takes `ax` and returns it; a figure is made only where none is given.
+
+A figure made here is a plain `matplotlib.figure.Figure`: pyplot does not know of it, so nothing has to be closed and
+no display is needed. ``ax.figure.savefig(path)`` writes it; in a notebook, or for a window, pass ``ax`` from
+``plt.subplots()``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from kalman_em.arrays import Array
+from kalman_em.em.bound import BoundCurve
+from kalman_em.em.result import EMResult
+from kalman_em.errors import InputError
+from kalman_em.fitting.result import Fit, signal_moments
+from kalman_em.forecasting import Forecast
+from kalman_em.frames import checked_levels, intervals, level_text
+
+# Okabe and Ito's palette: distinct to colour-blind readers, and in grey.
+DATA, SIGNAL, AHEAD, ACCENT = "#4d4d4d", "#0072b2", "#d55e00", "#009e73"
+SEQUENCE = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MAX_COLUMNS = 6
+# With more rows than this a legend is put in a corner: to search for a free place takes long.
+MANY = 2000
+
+
+def plot_fit(
+    fitted: Fit,
+    *,
+    steps: int = 0,
+    forecast: Forecast | None = None,
+    levels: Any = (95,),
+    series: Hashable | None = None,
+    columns: Sequence[str] | None = None,
+    last: int | None = None,
+    units: Mapping[str, str] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Draw the data, the smoothed signal with its interval, and a forecast with its own.
+
+    The interval of the signal H x + d is that of its mean: where the underlying signal is, not where the next noisy
+    value will be. That of the forecast includes the measurement noise. Missing values have no point, and the interval
+    of the signal is wider there.
+
+    Parameters
+    ----------
+    fitted : Fit
+        What `kem.fit` returned; ``fitted.plot(...)`` is the same.
+    steps : int
+        Number of rows to forecast; 0 for none.
+    forecast : Forecast, optional
+        A forecast made before, in the place of `steps`: one with inputs, or with labels of its own.
+    levels : sequence of float, or one
+        Levels of the intervals, per cent.
+    series : hashable, optional
+        The series of a panel.
+    columns : sequence of str, optional
+        The observed columns to draw; the first six when left out.
+    last : int, optional
+        Draw only the last rows of the data, this many; the fit is that of all.
+    units : mapping of str to str, optional
+        Units of the columns, for the labels: ``data.attrs["units"]`` of the data sets that come with the package.
+    ax : matplotlib Axes, or one a column, optional
+        Where to draw.
+
+    Returns
+    -------
+    Axes, or ndarray of Axes
+        One for one column; an array, one an axes each, for several.
+
+    Raises
+    ------
+    InputError
+        If an argument cannot be used.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> nile = kem.datasets.load("nile")
+    >>> fitted = kem.fit(kem.LocalLevel(), nile["flow"])
+    >>> ax = fitted.plot(steps=10, levels=(50, 95), units=nile.attrs["units"])
+    >>> ax.get_title(), ax.get_ylabel()
+    ('LocalLevel of flow', 'flow (1e8 m3)')
+    """
+    checked = tuple(sorted(checked_levels(levels), reverse=True))
+    one = fitted._series(series)
+    ahead = _forecast(fitted, steps, forecast, series)
+    positions = _positions(one.names or (), columns)
+    rows = _last_rows(one.n_steps, last)
+    axes, is_own = _axes(ax, [(one.names or ())[j] for j in positions])
+    x, x_ahead = _place_labels(axes, one.index, None if ahead is None else ahead.index)
+    means, sds = signal_moments(fitted, series)
+    for panel_ax, j in zip(axes, positions, strict=True):
+        seen = rows[~one.is_missing[rows, j]]
+        panel_ax.plot(x[seen], one.values[seen, j], **_points(len(rows)), label="observed")
+        _draw(panel_ax, x[rows], means[rows, j], sds[rows, j], checked, SIGNAL, "smoothed signal", "signal")
+        if ahead is not None:
+            _draw(panel_ax, x_ahead, ahead.means[:, j], ahead.sds[:, j], checked, AHEAD, "forecast", "forecast")
+        name = (one.names or ())[j]
+        panel_ax.set_ylabel(_with_unit(name, units))
+    axes[0].set_title(_fit_title(fitted, series, positions), loc="center")
+    _legend(axes[0], is_own, len(rows))
+    return axes[0] if one.obs_dim == 1 else np.array(axes, dtype=object)
+
+
+def plot_em(result: EMResult[Any] | Fit, *, gains: bool = False, ax: Any = None) -> Any:
+    """Draw the log-likelihood of each iteration of EM and, on request, what each gained on a logarithmic scale.
+
+    Parameters
+    ----------
+    result : EMResult or Fit
+        What `run_em` returned, or a fit.
+    gains : bool
+        Whether to draw a second panel: the gain of each iteration. A straight line there is linear convergence; a fall
+        of the log-likelihood, which only a variant of EM or rounding can cause, is drawn as a cross at its size.
+    ax : matplotlib Axes, or two with `gains`, optional
+        Where to draw.
+
+    Returns
+    -------
+    Axes, or ndarray of two Axes with `gains`
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+    >>> len(kem.plotting.plot_em(fitted, gains=True))
+    2
+    """
+    em = result.em if isinstance(result, Fit) else result
+    if not isinstance(em, EMResult):
+        raise InputError(f"result: expected an EMResult or a Fit, got {type(result).__name__}")
+    axes, _ = _axes(ax, ["log-likelihood", "gain"] if gains else ["log-likelihood"])
+    iterations = np.arange(em.n_iterations + 1)
+    few = em.n_iterations <= 60
+    axes[0].plot(iterations, em.log_likelihoods, color=SIGNAL, marker="o" if few else "", markersize=4)
+    best = (em.best_iteration, em.log_likelihood)
+    axes[0].plot(*best, "o", color=AHEAD, markersize=7, label=f"best: {em.log_likelihood:.6g}")
+    axes[0].set_ylabel("log-likelihood")
+    axes[0].ticklabel_format(axis="y", useOffset=False)
+    axes[0].set_title(_em_title(em))
+    axes[0].legend(loc="lower right", frameon=False)
+    if gains:
+        change = np.diff(em.log_likelihoods)
+        rose, fell = change > 0.0, change < 0.0
+        axes[1].plot(iterations[1:][rose], change[rose], "o", color=SIGNAL, markersize=3, label="gain")
+        if fell.any():
+            axes[1].plot(iterations[1:][fell], -change[fell], "x", color=AHEAD, markersize=5, label="fall")
+            axes[1].legend(loc="upper right", frameon=False)
+        if rose.any() or fell.any():
+            axes[1].set_yscale("log")
+            sizes = np.abs(change[rose | fell])
+            if sizes.max() > 100.0 * sizes.min():
+                axes[1].yaxis.set_minor_formatter(NullFormatter())
+        axes[1].set_ylabel("gain of the iteration")
+    axes[-1].set_xlabel("iteration")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    return np.array(axes, dtype=object) if gains else axes[0]
+
+
+def plot_bound(curves: BoundCurve | Iterable[BoundCurve], *, name: str = "parameter", ax: Any = None) -> Any:
+    """Draw a log-likelihood along one parameter, and under it the lower bound of one or several EM iterations.
+
+    Each bound touches the log-likelihood at the current estimate (dot). The M-step goes to its maximum (diamond), and
+    the log-likelihood there is higher still, by the dotted line: the divergence between the two posteriors. For a
+    single curve that gap is shaded everywhere.
+
+    Parameters
+    ----------
+    curves : BoundCurve, or several
+        From `kalman_em.em.bound.bound_curve`, one an iteration; the log-likelihood of the first is drawn.
+    name : str
+        Of the parameter, for the axis.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> from kalman_em.em.bound import BoundCurve
+    >>> curve = BoundCurve(values=[1.0, 2.0, 3.0], log_likelihoods=[-3.0, -2.0, -1.5], bounds=[-3.0, -2.5, -3.5],
+    ...                    old=1.0, old_log_likelihood=-3.0, new=2.0, new_bound=-2.5, new_log_likelihood=-2.0)
+    >>> plot_bound(curve, name="level variance").get_xlabel()
+    'level variance'
+    """
+    several = list(curves) if isinstance(curves, Iterable) else [curves]
+    if not several or not all(isinstance(curve, BoundCurve) for curve in several):
+        raise InputError(f"curves: expected a BoundCurve or several, got {curves!r}")
+    (panel_ax,), is_own = _axes(ax, ["log-likelihood"])
+    first = several[0]
+    panel_ax.plot(first.values, first.log_likelihoods, color=DATA, linewidth=2.2, label="log-likelihood", zorder=3)
+    if len(several) == 1:
+        floor = np.where(np.isfinite(first.bounds), first.bounds, first.log_likelihoods.min())
+        panel_ax.fill_between(
+            first.values, floor, first.log_likelihoods, color=SIGNAL, alpha=0.12, linewidth=0.0, label="gap (KL)"
+        )
+    for k, curve in enumerate(several):
+        _draw_bound(panel_ax, curve, SEQUENCE[k % len(SEQUENCE)], None if len(several) == 1 else k + 1)
+    low, high = float(first.log_likelihoods.min()), float(first.log_likelihoods.max())
+    room = max(high - low, 1e-12 * (1.0 + abs(high)))
+    panel_ax.set_ylim(low - 0.15 * room, high + 0.1 * room)
+    if first.values.min() > 0.0 and first.values.max() > 10.0 * first.values.min():
+        panel_ax.set_xscale("log")
+    panel_ax.set_xlim(first.values.min(), first.values.max())
+    panel_ax.set_xlabel(name)
+    panel_ax.set_ylabel("log-likelihood")
+    panel_ax.set_title("EM climbs a bound that touches the log-likelihood")
+    _legend(panel_ax, is_own, len(first.values))
+    return panel_ax
+
+
+def _draw_bound(ax: Axes, curve: BoundCurve, color: str, number: int | None) -> None:
+    """Draw a bound, where it touches, its maximum, and the gap there; a single bound explains its marks."""
+    is_alone = number is None
+    finite = np.isfinite(curve.bounds)
+    label = "lower bound" if is_alone else f"lower bound {number}"
+    touch, best = ("current estimate", "after the M-step") if is_alone else (None, None)
+    ax.plot(curve.values[finite], curve.bounds[finite], color=color, linewidth=1.6, label=label)
+    ax.plot(curve.old, curve.old_log_likelihood, "o", color=color, markersize=7, zorder=4, label=touch)
+    ax.plot(curve.new, curve.new_bound, "D", color=color, mfc="white", markersize=6, zorder=4, label=best)
+    ax.plot([curve.new, curve.new], [curve.new_bound, curve.new_log_likelihood], ":", color=color, zorder=3)
+
+
+def _draw(
+    ax: Axes, x: Any, means: Array, sds: Array, levels: tuple[float, ...], color: str, label: str, of: str
+) -> None:
+    """Draw a line with its intervals, the widest first; a single row gets a point and bars."""
+    single = len(x) == 1
+    for depth, level in enumerate(levels):
+        text = level_text(level)
+        bounds = intervals(means, sds, (level,))
+        lower, upper = bounds[f"lower_{text}"], bounds[f"upper_{text}"]
+        style: dict[str, Any] = {"color": color, "alpha": 0.2 + 0.08 * depth, "label": f"{of}, {text}%"}
+        if single:
+            ax.vlines(x, lower, upper, linewidth=8.0, **style)
+        else:
+            ax.fill_between(x, lower, upper, linewidth=0.0, **style)
+    ax.plot(x, means, color=color, linewidth=1.6, marker="o" if single else "", markersize=4, label=label)
+
+
+def _points(n_rows: int) -> dict[str, Any]:
+    size = 4.0 if n_rows <= 150 else 2.5 if n_rows <= 1000 else 1.5
+    return {"linestyle": "", "marker": "o", "markersize": size, "color": DATA, "markeredgewidth": 0.0}
+
+
+def _forecast(fitted: Fit, steps: Any, forecast: Forecast | None, series: Hashable | None) -> Forecast | None:
+    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
+        raise InputError(f"steps: expected a whole number of at least 0, got {steps!r}")
+    if forecast is None:
+        return fitted.forecast(int(steps), series=series) if steps else None
+    if steps:
+        raise InputError("steps: expected 0 beside a forecast, which has its own length")
+    if not isinstance(forecast, Forecast) or forecast.names != fitted.panel.names:
+        raise InputError(f"forecast: expected a Forecast of {', '.join(fitted.panel.names)}, got another")
+    return forecast
+
+
+def _positions(names: Sequence[str], columns: Sequence[str] | None) -> list[int]:
+    if columns is None:
+        return list(range(min(len(names), MAX_COLUMNS)))
+    chosen = [columns] if isinstance(columns, str) else list(columns)
+    for name in chosen:
+        if name not in names:
+            raise InputError(f"columns: no column is called {name!r}; expected some of: {', '.join(names)}")
+    if not chosen:
+        raise InputError("columns: expected at least one column, got none")
+    return [list(names).index(name) for name in chosen]
+
+
+def _last_rows(n_steps: int, last: Any) -> Any:
+    if last is None:
+        return np.arange(n_steps)
+    if not isinstance(last, int | np.integer) or isinstance(last, bool) or last < 1:
+        raise InputError(f"last: expected a whole number of at least 1, got {last!r}")
+    return np.arange(max(n_steps - int(last), 0), n_steps)
+
+
+def _axes(ax: Any, names: Sequence[str]) -> tuple[list[Axes], bool]:
+    """Return one axes a name, and whether they were made here."""
+    n = len(names)
+    if ax is None:
+        figure = Figure(figsize=(8.0, 3.8 if n == 1 else 1.0 + 2.1 * n), layout="constrained")
+        return list(figure.subplots(n, 1, sharex=True, squeeze=False)[:, 0]), True
+    axes = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != n or not all(isinstance(one, Axes) for one in axes):
+        shown = ", ".join(names)
+        raise InputError(f"ax: expected {n} axes, one each for {shown}, got {len(axes)}")
+    return axes, False
+
+
+def _place_labels(axes: Sequence[Axes], index: Any, ahead: Any) -> tuple[Any, Any]:
+    """Return where the rows of the data and of a forecast stand on the x axis, and label that axis."""
+    labels = pd.Index(index)
+    following = labels[:0] if ahead is None else ahead
+    bottom = axes[-1]
+    bottom.set_xlabel(str(labels.name) if labels.name is not None else "")
+    if isinstance(labels, pd.PeriodIndex):
+        labels, following = labels.to_timestamp(), pd.PeriodIndex(following, dtype=labels.dtype).to_timestamp()
+    if isinstance(labels, pd.DatetimeIndex):
+        return _place_dates(axes, labels, pd.DatetimeIndex(following))
+    if isinstance(labels, pd.TimedeltaIndex):
+        unit, name = _duration_unit(labels)
+        bottom.set_xlabel(f"{labels.name or 'elapsed time'} ({name})")
+        return np.asarray(labels / unit), np.asarray(pd.TimedeltaIndex(following) / unit)
+    if pd.api.types.is_numeric_dtype(labels.dtype):
+        if labels.name is None:
+            bottom.set_xlabel("step")
+        return labels.to_numpy(dtype=np.float64), following.to_numpy(dtype=np.float64)
+    texts = [str(label) for label in [*labels, *following]]
+    for one in axes:
+        one.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        one.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _text_at(texts, at)))
+    return np.arange(len(labels), dtype=np.float64), np.arange(len(labels), len(texts), dtype=np.float64)
+
+
+def _place_dates(axes: Sequence[Axes], labels: pd.DatetimeIndex, following: pd.DatetimeIndex) -> tuple[Any, Any]:
+    zone = labels.tz
+    for one in axes:
+        locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
+        one.xaxis.set_major_locator(locator)
+        one.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
+    if zone is not None:
+        labels, following = labels.tz_convert(None), following.tz_convert(None)
+    return labels.to_numpy(), following.to_numpy()
+
+
+def _duration_unit(labels: pd.TimedeltaIndex) -> tuple[pd.Timedelta, str]:
+    span = labels[-1] - labels[0]
+    for name, unit in (
+        ("days", pd.Timedelta(days=1)),
+        ("hours", pd.Timedelta(hours=1)),
+        ("min", pd.Timedelta(minutes=1)),
+    ):
+        if span >= 3 * unit:
+            return unit, name
+    return pd.Timedelta(seconds=1), "s"
+
+
+def _text_at(texts: Sequence[str], at: float) -> str:
+    position = round(at)
+    return texts[position] if abs(at - position) < 1e-6 and 0 <= position < len(texts) else ""
+
+
+def _with_unit(name: str, units: Mapping[str, str] | None) -> str:
+    unit = (units or {}).get(name, "")
+    return f"{name} ({unit})" if unit else name
+
+
+def _fit_title(fitted: Fit, series: Hashable | None, positions: Sequence[int]) -> str:
+    names = fitted.panel.names
+    of = names[positions[0]] if len(positions) == 1 else f"{len(positions)} columns"
+    if len(positions) < len(names):
+        of += f" ({len(positions)} of {len(names)} columns shown)" if len(positions) == 1 else f" of {len(names)}"
+    which = f", series {series}" if fitted.panel.n_series > 1 else ""
+    return f"{type(fitted.model).__name__} of {of}{which}"
+
+
+def _em_title(em: EMResult[Any]) -> str:
+    iterations = "1 iteration" if em.n_iterations == 1 else f"{em.n_iterations} iterations"
+    if em.stop_reason.is_converged:
+        return f"EM converged after {iterations}"
+    return f"EM stopped after {iterations}: {em.stop_reason}"
+
+
+def _legend(ax: Axes, is_own: bool, n_points: int) -> None:
+    """Put the legend below the whole figure if that was made here, else inside the axes."""
+    handles, labels = ax.get_legend_handles_labels()
+    # Lines before their intervals, which are drawn first to lie below them.
+    order = sorted(range(len(labels)), key=lambda i: _group(labels[i]))
+    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+    if is_own:
+        ncols = len(labels) if len(labels) <= 5 else -(-len(labels) // 2)
+        ax.figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize="small")
+    else:
+        ax.legend(handles, labels, loc="best" if n_points <= MANY else "upper left", fontsize="small")
+
+
+def _group(label: str) -> tuple[int, bool]:
+    """Return where a label stands in the legend: data, signal, forecast, and a line before its intervals."""
+    kinds = ("observed", "smoothed signal", "signal", "forecast")
+    kind = label.partition(",")[0]
+    return (kinds.index(kind) if kind in kinds else len(kinds)), "," in label
