@@ -97,7 +97,7 @@ class Diagonal:
 
     def most_likely(self, scatter: Array) -> Array:
         """The diagonal of the scatter."""
-        return np.diag(np.diagonal(scatter))
+        return np.diag(np.maximum(np.diagonal(scatter), 0.0))
 
     def n_free_in_covariance(self, dim: int) -> int:
         """One a row."""
@@ -129,7 +129,7 @@ class Isotropic:
     def most_likely(self, scatter: Array) -> Array:
         """The mean of the scatter's diagonal."""
         dim = len(scatter)
-        result: Array = np.eye(dim) * (np.trace(scatter) / dim)
+        result: Array = np.eye(dim) * (max(np.trace(scatter), 0.0) / dim)
         return result
 
     def n_free_in_covariance(self, dim: int) -> int:

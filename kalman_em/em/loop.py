@@ -20,7 +20,7 @@ from kalman_em.errors import InputError, NumericalError
 
 # A climb that is not over after this many iterations is slow: from then on a problem that can is asked for
 # leaps, every so many iterations, so that the rate of the plain steps can be read off in between.
-LEAP_AFTER = 100
+LEAP_AFTER = 500
 LEAP_EVERY = 10
 TRAIL = 8
 # A leap found at the end of a climb that raises the log-likelihood by more than this says that it was no end.
@@ -81,7 +81,7 @@ def run_em(
 
     Notes
     -----
-    If the problem offers `leaps`, a climb that is not over after 100 iterations tries them every 10 iterations,
+    If the problem offers `leaps`, a climb that is not over after 500 iterations tries them every 10 iterations,
     and takes one only if the objective there is not lower: the ascent stays monotone, and the limit is the same.
 
     Each iteration is an M-step and then an E-step at the new parameters (Dempster, Laird & Rubin 1977), so
@@ -185,7 +185,7 @@ def _climb(
             return StopReason.non_finite, f"iteration {history.n_iterations + 1}: {error}"
         trail.append(state.params)
         n_iterations = history.n_iterations + 1
-        if isinstance(problem, Leaps) and n_iterations >= LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
+        if isinstance(problem, Leaps) and n_iterations > LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
             leapt, said = _leap(problem, state, tuple(trail))
             if leapt is not state:
                 state = leapt

@@ -123,5 +123,6 @@ def best_change_and_noise(
 
 
 def _largest_change(old: Array, new: Array) -> float:
-    scale = np.sqrt(np.outer(np.diagonal(new), np.diagonal(new)))
+    deviation = np.sqrt(np.maximum(np.diagonal(new), 0.0))
+    scale = np.outer(deviation, deviation)
     return float(np.max(np.abs(new - old) / np.where(scale > 0.0, scale, 1.0)))

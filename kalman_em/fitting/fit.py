@@ -45,7 +45,7 @@ def fit(
     stopping : Stopping
         When to stop.
     method : {"em", "plain"}
-        "em" is EM, which from the hundredth iteration on tries leaps (extrapolation, and variances at 0) every ten
+        "em" is EM, which from the 500th iteration on tries leaps (extrapolation, and variances at 0) every ten
         iterations, taken only if the likelihood is not lower; "plain" is EM alone.
     n_starts : int
         Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.

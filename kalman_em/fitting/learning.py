@@ -15,8 +15,7 @@ from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.starting import started
 from kalman_em.frames import check_regular, to_panel
-from kalman_em.inference.rows import stack_rows
-from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.specification import Specification
@@ -61,9 +60,8 @@ def learn(
         check_regular(one.index, series=key if panel.n_series > 1 else None)
     specification = model.specify(panel)
     _check_enough(specification, panel)
-    problem = (LeapingProblem if method == "em" else LinearGaussianProblem)(
-        specification, stack_rows(with_leading_rows(panel, specification).series), data_scale(panel)
-    )
+    kind = LeapingProblem if method == "em" else LinearGaussianProblem
+    problem = kind(specification, rows_of(panel, specification), data_scale(panel))
     first = started(specification, model.start(specification, panel), start)
     if n_starts == 1:
         em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress)

@@ -48,6 +48,7 @@ def expect_rows(
     reduced_variances: Array,
     reduced_counts: IntArray,
     is_guarded: bool,
+    n_leading: int,
     transition_residual: Array,
     transition_cross: Array,
     transition_regressor: Array,
@@ -62,9 +63,9 @@ def expect_rows(
     """Add up E[e e'], E[e z'] and E[z z'] by group, z = (x, 1, u), filling the last ten arguments.
 
     e is x[t+1] - F x[t] - c for the transitions (a group a distinct Q) and the observed part of y - H x - d for
-    the observations (a group a distinct missing pattern, H and R). Residuals at the current parameters, not raw
-    products, keep the digits that raw second moments of a series far from 0 would lose. Returns a status and a
-    row, as `smooth_rows` does.
+    the observations (a group a distinct missing pattern, H and R), the leading rows left out. Residuals at the
+    current parameters, not raw products, keep the digits that raw second moments of a series far from 0 would
+    lose. Returns a status and a row, as `smooth_rows` does.
     """
     d = filtered_means.shape[1]
     work = empty_work(d)
@@ -166,6 +167,8 @@ def expect_rows(
                 )
                 add_regressor(z, cov, transition_regressor[g])
                 transition_count[g] += 1.0
+            if t < starts[s] + n_leading:
+                continue
             g = group_index[t]
             add_observation(
                 values[t],

@@ -109,6 +109,7 @@ def _sums(laid: SystemRows, rows: Rows, filtered: FilteredRows, is_guarded: bool
         filtered.reduced.variances,
         filtered.reduced.counts,
         is_guarded,
+        rows.n_leading,
         transition.residual,
         transition.cross,
         transition.regressor,

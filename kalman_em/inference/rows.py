@@ -17,7 +17,8 @@ from kalman_em.systems import LinearGaussianSystem
 class Rows:
     """The observations of N series stacked: row `starts[s]` is the first of series s.
 
-    `pattern` numbers the distinct missing-data patterns, whose masks (True where observed) are `patterns`.
+    `pattern` numbers the distinct missing-data patterns, whose masks (True where observed) are `patterns`. The first
+    `n_leading` rows of each series come before the data (`initial_step="before"`): no observation belongs to them.
     """
 
     values: Array
@@ -25,6 +26,7 @@ class Rows:
     inputs: Array | None
     pattern: IntArray
     patterns: BoolArray
+    n_leading: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -41,7 +43,7 @@ class Rows:
         return slice(int(self.starts[position]), int(self.starts[position + 1]))
 
 
-def stack_rows(series: Sequence[Observations]) -> Rows:
+def stack_rows(series: Sequence[Observations], n_leading: int = 0) -> Rows:
     """Stack the rows of `series`; the missing-data patterns are found once, here."""
     values = np.concatenate([one.values for one in series])
     inputs = None
@@ -55,6 +57,7 @@ def stack_rows(series: Sequence[Observations]) -> Rows:
         inputs=inputs,
         pattern=frozen(pattern.reshape(-1).astype(np.int64)),
         patterns=frozen(patterns),
+        n_leading=n_leading,
     )
 
 

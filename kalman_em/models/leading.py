@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kalman_em.inference.rows import Rows, stack_rows
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Observations, Panel
 
@@ -13,6 +14,11 @@ def with_leading_rows(panel: Panel, specification: Specification) -> Panel:
     if specification.initial_step == "first":
         return panel
     return Panel(tuple(_led(one) for one in panel), panel.keys)
+
+
+def rows_of(panel: Panel, specification: Specification) -> Rows:
+    """Return the rows of the panel, leading ones included, as the filter and EM read them."""
+    return stack_rows(with_leading_rows(panel, specification).series, n_leading(specification))
 
 
 def n_leading(specification: Specification) -> int:

@@ -13,8 +13,7 @@ from kalman_em.em.forms import Diffuse, Fixed, Full
 from kalman_em.em.loop import run_em
 from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
-from kalman_em.inference.rows import stack_rows
-from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.specification import Slot, Specification
 from kalman_em.models.structural import data_scale
@@ -24,8 +23,9 @@ from kalman_em.systems import LinearGaussianSystem
 
 # Ratios of state noise to observation noise tried for a start where the user fixed the matrices.
 NOISE_RATIOS = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 1e2)
-# Each candidate start is given this many iterations to show where it leads.
-TRIAL_ITERATIONS = 5
+# Each candidate start is given some iterations to show where it leads: as many as this many rows allow, within bounds.
+TRIAL_ROWS = 200_000
+FEWEST_TRIALS, MOST_TRIALS = 3, 50
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,7 @@ class LinearGaussian:
 
         The candidates are a subspace start, a plain one, and for known H a grid of noise ratios.
         """
-        rows = stack_rows(with_leading_rows(panel, specification).series)
-        problem = LinearGaussianProblem(specification, rows, data_scale(panel))
+        problem = LinearGaussianProblem(specification, rows_of(panel, specification), data_scale(panel))
         reached = list(_tried(problem, self._candidates(specification, panel)))
         if not reached:
             raise NumericalError("start: no starting values with a finite likelihood were found; pass start=")
@@ -224,9 +223,10 @@ def _tried(
     problem: LinearGaussianProblem, candidates: Iterator[LinearGaussianSystem]
 ) -> Iterator[tuple[float, LinearGaussianSystem]]:
     """Yield each candidate with the log-likelihood after a few iterations; those that fail are left out."""
+    n_trials = min(max(TRIAL_ROWS // problem.rows.n_rows, FEWEST_TRIALS), MOST_TRIALS)
     for candidate in candidates:
         try:
-            run = run_em(problem, candidate, stopping=Stopping(max_iterations=TRIAL_ITERATIONS))
+            run = run_em(problem, candidate, stopping=Stopping(max_iterations=n_trials))
         except NumericalError:
             continue
         yield run.log_likelihood, candidate

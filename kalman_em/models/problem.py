@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.constraints import JointConstraint
+from kalman_em.em.constraints import JointConstraint, join
 from kalman_em.em.extrapolation import extrapolated, stretched
 from kalman_em.em.forms import Full
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
@@ -150,22 +150,29 @@ class LinearGaussianProblem:
         }
 
     def _initial(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
-        result: dict[str, Array] = {}
-        mean = params.initial_mean
-        if self.specification.is_free("initial_mean") and not self._initial_mean_is_constant:
-            constraint = self.specification.constraint("initial_mean")
-            weight = solve_symmetric(params.initial_cov, np.eye(params.state_dim))
-            # As a change: where P has no variance the posterior mean is m, and so m stays.
-            target = expectations.initial_means.mean(axis=0) - mean
-            normal = constraint.design.T @ weight @ constraint.design
-            free = solve_symmetric(symmetrised(normal), (constraint.design.T @ weight @ target)[:, None])[:, 0]
-            mean = mean + constraint.design @ free
-            result["initial_mean"] = mean
-        if self.specification.is_free("initial_cov"):
-            deviation = expectations.initial_means - mean
-            scatter = expectations.initial_covs.mean(axis=0) + deviation.T @ deviation / len(deviation)
-            result["initial_cov"] = symmetrised(self.specification.covariance("initial_cov").most_likely(scatter))
-        return result
+        """Maximise over m and P: the regression of x[0] on 1, one row a series."""
+        mean_is_free = self.specification.is_free("initial_mean") and not self._initial_mean_is_constant
+        cov_is_free = self.specification.is_free("initial_cov")
+        if not mean_is_free and not cov_is_free:
+            return {}
+        n = float(len(expectations.initial_means))
+        deviation = expectations.initial_means - params.initial_mean
+        moments = Moments(
+            (expectations.initial_covs.sum(axis=0) + deviation.T @ deviation)[None],
+            deviation.sum(axis=0)[None, :, None],
+            np.full((1, 1, 1), n),
+            np.array([n]),
+        )
+        constraint = join([self.specification.constraint("initial_mean")])
+        if not mean_is_free:
+            constraint = JointConstraint(params.state_dim, 1, np.zeros((params.state_dim, 0)))
+        if not cov_is_free:
+            change = best_change(moments, constraint, params.initial_cov[None])
+            return {"initial_mean": params.initial_mean + change[:, 0]}
+        form = self.specification.covariance("initial_cov")
+        change, cov = best_change_and_noise(moments, constraint, params.initial_cov, form.most_likely)
+        result = {"initial_cov": _zeros_kept(params.initial_cov, cov)}
+        return result | ({"initial_mean": params.initial_mean + change[:, 0]} if mean_is_free else {})
 
     @cached_property
     def _initial_mean_is_constant(self) -> bool:
@@ -242,8 +249,8 @@ class LeapingProblem(LinearGaussianProblem):
         """Whether a guess jumps towards a singular covariance, where later steps would be lost in rounding."""
         names = [n for n in ("transition_cov", "observation_cov", "initial_cov") if self.specification.is_free(n)]
         return any(
-            smallest_scaled_eigenvalue(getattr(guess, name))
-            < min(NEARLY_SINGULAR, smallest_scaled_eigenvalue(getattr(last, name)))
+            float(smallest_scaled_eigenvalue(getattr(guess, name)))
+            < min(NEARLY_SINGULAR, float(smallest_scaled_eigenvalue(getattr(last, name))))
             for name in names
         )
 

@@ -282,11 +282,6 @@ def test_a_point_beside_the_end_is_not_flat(name):
     assert max(map(abs, slopes(problem, beside, led).values())) > 1e-2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="after a leap has set a variance to 0 the expected squares of its residuals round to below 0, and the "
-    "M-step takes their root: RuntimeWarning from regression._largest_change",
-)
 def test_a_variance_at_zero_keeps_the_m_step_quiet():
     model, series = everything_but_the_units(3)
     problem, _ = problem_of(model, *series, leaps=True)

@@ -32,11 +32,11 @@ def test_the_objective_never_falls_with_leaps():
     fitted = kem.fit(kem.LocalLinearTrend(), CO2_YEARS)
     steps = np.diff(fitted.em.log_likelihoods)
     assert steps.min() >= -1e-9 * (1.0 + abs(fitted.log_likelihood))
-    assert fitted.em.n_iterations > 100
+    assert fitted.em.n_iterations > 500
 
 
-def test_the_first_hundred_iterations_are_em_alone():
-    short = kem.Stopping(max_iterations=99)
+def test_the_first_five_hundred_iterations_are_em_alone():
+    short = kem.Stopping(max_iterations=500, parameter_tolerance=0.0)
     plain = kem.fit(kem.LocalLinearTrend(), CO2_YEARS, method="plain", stopping=short)
     helped = kem.fit(kem.LocalLinearTrend(), CO2_YEARS, stopping=short)
     assert np.array_equal(plain.em.log_likelihoods, helped.em.log_likelihoods)

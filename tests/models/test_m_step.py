@@ -117,17 +117,7 @@ CASES = {
 }
 
 
-CONDITIONAL = pytest.mark.xfail(
-    strict=True,
-    reason="a constrained initial_mean is weighed by the old initial_cov and then the two are not alternated: "
-    "one sweep, not the joint maximum",
-)
-SWEPT_ONCE = {"panel, m one number, P full", "panel, m one number, P diagonal"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[CONDITIONAL] if name in SWEPT_ONCE else []) for name in CASES]
-)
+@pytest.mark.parametrize("name", CASES)
 def test_one_step_is_the_brute_force_maximiser(name):
     forms, options = CASES[name]
     problem, params, led = case(7, forms, **options)
@@ -145,16 +135,9 @@ BEFORE = {
     "observations, inputs": {"H": Full(), "D": Full(), "R": Diagonal()},
     "observations, known R": {"H": Full(), "d": Full(), "D": Full()},
 }
-LEADING_ROW = pytest.mark.xfail(
-    strict=True,
-    reason="the leading row, at which nothing could have been observed, counts as a missing row of data: R and what "
-    "goes with it are drawn towards their old values (and the path is not that of Shumway and Stoffer)",
-)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[LEADING_ROW] if name.startswith("obs") else []) for name in BEFORE]
-)
+@pytest.mark.parametrize("name", BEFORE)
 @pytest.mark.parametrize("lengths", [(9,), (8, 5)], ids=str)
 def test_one_step_with_the_prior_one_step_before(name, lengths):
     forms = BEFORE[name]
@@ -227,9 +210,7 @@ VARYING = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[LEADING_ROW] if name == "R weighs, one step before" else []) for name in VARYING]
-)
+@pytest.mark.parametrize("name", VARYING)
 def test_known_parameters_that_vary_in_time(name):
     varying, forms = VARYING[name]
     step = "before" if name.endswith("before") else "first"

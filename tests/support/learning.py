@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import kalman_em as kem
-from kalman_em.inference.rows import stack_rows
-from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.structural import data_scale
 from support import bruteforce as bf
@@ -27,7 +26,7 @@ def problem_of(model, *series, leaps=False):
     specification = model.specify(panel)
     led = with_leading_rows(panel, specification)
     kind = LeapingProblem if leaps else LinearGaussianProblem
-    return kind(specification, stack_rows(led.series), data_scale(panel)), led.series
+    return kind(specification, rows_of(panel, specification), data_scale(panel)), led.series
 
 
 def projected(problem, system):
