@@ -75,6 +75,11 @@ def square_root(matrix: Array) -> Array:
     """Return A with A A' = `matrix` for a symmetric PSD `matrix`; singular matrices are welcome."""
     diagonal = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
     scale = np.where(diagonal > 0.0, diagonal, 1.0)
-    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrix / scale[:, None] / scale[None, :]))
-    result: Array = scale[:, None] * vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    scaled = symmetrised(matrix / scale[:, None] / scale[None, :])
+    try:
+        root = np.linalg.cholesky(scaled)
+    except np.linalg.LinAlgError:
+        eigenvalues, vectors = np.linalg.eigh(scaled)
+        root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
+    result: Array = scale[:, None] * root
     return result
