@@ -8,7 +8,8 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import InputError, NumericalError
-from kalman_em.inference.loops import filter_rows, reduce_observations
+from kalman_em.inference.loops import filter_rows
+from kalman_em.inference.reduction import reduce_observations
 from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates
@@ -17,12 +18,16 @@ from kalman_em.systems import LinearGaussianSystem
 
 @dataclass(frozen=True, eq=False)
 class ReducedRows:
-    """Rows as independent scalar observations: values (N, p); h (n_groups, p, d), variances and counts by group."""
+    """Rows as independent scalar observations: values (N, p); h (n_groups, p, d), variances and counts by group.
+
+    `leftover` (N,) is the log density of what a row says beside them, which does not depend on the state.
+    """
 
     values: Array
     h: Array
     variances: Array
     counts: IntArray
+    leftover: Array
     group_index: IntArray
 
 
@@ -53,11 +58,11 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
     n, d = rows.n_rows, len(laid.initial_mean)
     means = np.empty((2, n, d))
     covs = np.empty((2, n, d, d))
-    log_likelihoods = np.empty(n)
     columns = np.zeros(n, dtype=np.int64)
     room = min(n, 4 * d * rows.n_series) if laid.initial_columns else 0
     while True:
         factors = np.zeros((room, d, d))
+        log_likelihoods = reduced.leftover.copy()
         needed = filter_rows(
             rows.starts,
             laid.transition.entries,
@@ -93,7 +98,7 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
 
 def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
     """Turn the observed entries of `values` - `offset` into independent scalar observations."""
-    reduced, h, variances, counts = reduce_observations(
+    reduced, h, variances, counts, leftover = reduce_observations(
         values,
         offset.entries,
         offset.index,
@@ -104,7 +109,14 @@ def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
         laid.observation.entries,
         laid.observation_cov.entries,
     )
-    return ReducedRows(frozen(reduced), frozen(h), frozen(variances), frozen(counts), laid.group_index)
+    return ReducedRows(
+        values=frozen(reduced),
+        h=frozen(h),
+        variances=frozen(variances),
+        counts=frozen(counts),
+        leftover=frozen(leftover),
+        group_index=laid.group_index,
+    )
 
 
 def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> FilteredStates:

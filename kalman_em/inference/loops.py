@@ -27,60 +27,6 @@ from kalman_em.inference.steps import (
 
 
 @compiled
-def reduce_observations(
-    values: Array,
-    offset: Array,
-    offset_index: IntArray,
-    group_index: IntArray,
-    group_rows: IntArray,
-    group_matrix: IntArray,
-    group_cov: IntArray,
-    matrix: Array,
-    cov: Array,
-) -> tuple[Array, Array, Array, IntArray]:
-    """Turn each row into independent scalar observations: y_o - d_o premultiplied by L^-1, R_oo = L D L'.
-
-    Rows that share their missing pattern, H and R form a group, for which R_oo is factored once. Returns the
-    reduced values (N, p), rows of H (n_groups, p, d), variances (n_groups, p) and counts (n_groups,).
-    """
-    n_groups = group_rows.shape[0]
-    p, d = matrix.shape[1], matrix.shape[2]
-    reduced = np.zeros(values.shape)
-    rows = np.zeros((n_groups, p, d))
-    variances = np.zeros((n_groups, p))
-    counts = np.zeros(n_groups, dtype=np.int64)
-    observed = np.zeros((n_groups, p), dtype=np.int64)
-    lower = np.zeros((n_groups, p, p))
-    block = np.zeros((p, p))
-    for g in range(n_groups):
-        H, R = matrix[group_matrix[g]], cov[group_cov[g]]
-        n = 0
-        for i in range(p):
-            if not np.isnan(values[group_rows[g], i]):
-                observed[g, n] = i
-                n += 1
-        counts[g] = n
-        for i in range(n):
-            for j in range(n):
-                block[i, j] = R[observed[g, i], observed[g, j]]
-        ldl(block[:n, :n], lower[g], variances[g])
-        for i in range(n):
-            for k in range(d):
-                total = H[observed[g, i], k]
-                for j in range(i):
-                    total -= lower[g, i, j] * rows[g, j, k]
-                rows[g, i, k] = total
-    for t in range(values.shape[0]):
-        g = group_index[t]
-        for i in range(counts[g]):
-            total = values[t, observed[g, i]] - offset[offset_index[t], observed[g, i]]
-            for j in range(i):
-                total -= lower[g, i, j] * reduced[t, j]
-            reduced[t, i] = total
-    return reduced, rows, variances, counts
-
-
-@compiled
 def filter_rows(
     starts: IntArray,
     transition: Array,
@@ -108,6 +54,8 @@ def filter_rows(
 ) -> int:
     """Run the Kalman filter over every series, filling the last seven arguments.
 
+    `log_likelihoods` comes holding the part of each row that does not depend on the state.
+
     `columns[t]` is the number of diffuse columns left after row t; where it is not 0 the factor is stored in
     `factors`, one after another in the order of the rows. Returns how many were needed: more than
     `factors` holds means that the caller must come again with more room.
@@ -132,7 +80,7 @@ def filter_rows(
             predicted_means[t] = mean
             predicted_covs[t] = cov
             g = group_index[t]
-            total = 0.0
+            total = log_likelihoods[t]
             for i in range(counts[g]):
                 log_density, n_columns = update_step(
                     rows[g, i],

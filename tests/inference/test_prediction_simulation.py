@@ -147,7 +147,7 @@ def test_sampled_states_agree_with_exact_readings():
 @pytest.mark.parametrize("varying", ["", "all"])
 def test_simulated_series_have_the_moments_of_the_model(name, varying):
     n_steps, n_draws = 3, 1000
-    system, observations, rng = case(name, 13, n_steps=n_steps, varying=varying)
+    system, observations, rng = case(name, 14, n_steps=n_steps, varying=varying)
     prior = DenseGaussian(system, observations).prior()
     drawn = [simulate(system, n_steps, rng, inputs=observations.inputs) for _ in range(n_draws)]
     states = np.array([one.states.ravel() for one in drawn])
