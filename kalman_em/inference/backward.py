@@ -14,14 +14,140 @@ import math
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, IntArray
 from kalman_em.compiled import compiled
-from kalman_em.inference.steps import joseph, regular_gain, smooth_step, smoothed_cov
+from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, Scalars, Transitions
+from kalman_em.inference.steps import (
+    empty_work,
+    joseph,
+    ldl,
+    regular_gain,
+    smooth_step,
+    smoothed_cov,
+    whiten_rows,
+)
 
 EPSILON = 2.2e-16
 # The plain form is given up where rounding may have grown by this factor (an error of 1e-11 of a variance).
 MAX_GROWTH = 5e4
 RESOLVED, UNRESOLVED, ROUNDED = 0, 1, 2
+
+
+@compiled
+def backward_space(transitions: Transitions, columns: IntArray, state_dim: int) -> BackwardSpace:
+    """Return the space for a pass back over rows whose filter left these diffuse `columns`."""
+    lower, pivots = factor_covs(transitions.noise_cov)
+    return BackwardSpace(
+        lower,
+        pivots,
+        np.empty((state_dim, state_dim)),
+        np.empty((state_dim, state_dim)),
+        np.empty((state_dim, state_dim)),
+        np.empty((state_dim, state_dim)),
+        np.zeros((state_dim, state_dim)),
+        np.zeros((state_dim, state_dim)),
+        np.zeros(state_dim),
+        np.zeros(state_dim),
+        empty_work(state_dim),
+        np.array([np.count_nonzero(columns), -1, -1]),
+    )
+
+
+@compiled
+def begin_series(space: BackwardSpace) -> None:
+    """Forget the later observations: a series ends here."""
+    space.score[:] = 0.0
+    space.information[:, :] = 0.0
+    space.watch[:] = 0.0
+
+
+@compiled
+def move_back(
+    t: int,
+    transitions: Transitions,
+    scalars: Scalars,
+    filtered: Filtered,
+    is_guarded: bool,
+    space: BackwardSpace,
+    next_mean: Array,
+    next_cov: Array,
+    mean: Array,
+    cov: Array,
+) -> int:
+    """Fill `mean` and `cov` with the smoothed moments of row t from those of row t+1; return a status.
+
+    Leaves the smoother gain, Cov[x[t] | x[t+1], y[0..t]] and Cov[x[t+1], x[t] | all y] in `space`. UNRESOLVED: later
+    observations do not determine x[t]. ROUNDED: rounding has grown too far, and the pass must begin anew with
+    `is_guarded`, which carries the dual form beside the plain one.
+    """
+    f, q = transitions.matrix_index[t], transitions.noise_index[t]
+    if f != space.place[1] or q != space.place[2]:
+        space.place[1], space.place[2] = f, q
+        whiten_rows(space.lower[q], transitions.matrix[f], space.whitened)
+    is_diffuse = filtered.columns[t] > 0
+    if is_diffuse:
+        space.place[0] -= 1
+        space.factor[:, :] = filtered.factors[space.place[0]]
+    left = step_back(
+        space.whitened,
+        space.lower[q],
+        space.pivots[q],
+        filtered.filtered_means[t],
+        filtered.filtered_covs[t],
+        filtered.predicted_means[t + 1],
+        space.factor,
+        filtered.columns[t],
+        next_mean,
+        next_cov,
+        space.gain,
+        space.conditional,
+        space.lag_one,
+        mean,
+        cov,
+        space.work,
+    )
+    if left > 0:
+        return UNRESOLVED
+    grown = growth(space.gain, cov, t, space.watch, space.work)
+    if is_diffuse:
+        return RESOLVED
+    if not is_guarded:
+        return ROUNDED if grown > MAX_GROWTH else RESOLVED
+    g = scalars.group_index[t + 1]
+    information_before(
+        scalars.h[g],
+        scalars.values[t + 1],
+        scalars.variances[g],
+        scalars.counts[g],
+        scalars.prior_means[t + 1],
+        filtered.predicted_covs[t + 1],
+        space.score,
+        space.information,
+    )
+    dual_step(
+        transitions.matrix[f],
+        filtered.filtered_means[t],
+        filtered.filtered_covs[t],
+        filtered.predicted_covs[t + 1],
+        space.score,
+        space.information,
+        space.watch,
+        grown,
+        space.lag_one,
+        mean,
+        cov,
+    )
+    return RESOLVED
+
+
+@compiled
+def factor_covs(covs: Array) -> tuple[Array, Array]:
+    """Return L (n, d, d) and D (n, d) of every covariance L D L' of a table."""
+    lower = np.zeros(covs.shape)
+    pivots = np.zeros(covs.shape[:2])
+    for i in range(covs.shape[0]):
+        ldl(covs[i], lower[i], pivots[i])
+    return lower, pivots
 
 
 @compiled

@@ -9,7 +9,8 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
 from kalman_em.inference.expectation_loop import expect_rows
-from kalman_em.inference.filtering import FilteredRows, filter_all
+from kalman_em.inference.filtering import FilteredRows, filter_all, transitions_of
+from kalman_em.inference.kernel_arrays import ObservationEquation, Sums
 from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.smoothing import unresolved
 
@@ -26,6 +27,10 @@ class RegressionMoments:
     cross: Array
     regressor: Array
     count: Array
+
+    def arrays(self) -> Sums:
+        """Return what the loop adds to."""
+        return Sums(self.residual, self.cross, self.regressor, self.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,40 +89,22 @@ def _sums(laid: SystemRows, rows: Rows, filtered: FilteredRows, is_guarded: bool
     observed = frozen(rows.patterns[rows.pattern[laid.group_rows]])
     status, row = expect_rows(
         rows.starts,
+        rows.n_leading,
         rows.values,
         frozen(inputs),
-        laid.group_index,
         observed,
-        laid.transition.entries,
-        laid.transition.index,
-        laid.offset.entries,
-        laid.offset.index,
-        laid.noise_cov.entries,
-        laid.noise_cov.index,
-        laid.observation.entries,
-        laid.observation.index,
-        laid.observation_offset.entries,
-        laid.observation_offset.index,
-        filtered.predicted_means,
-        filtered.predicted_covs,
-        filtered.filtered_means,
-        filtered.filtered_covs,
-        filtered.factors,
-        filtered.columns,
-        filtered.reduced.values,
-        filtered.reduced.h,
-        filtered.reduced.variances,
-        filtered.reduced.counts,
+        transitions_of(laid),
+        ObservationEquation(
+            laid.observation.entries,
+            laid.observation.index,
+            laid.observation_offset.entries,
+            laid.observation_offset.index,
+        ),
+        filtered.reduced.scalars(filtered.predicted_means),
+        filtered.arrays(),
         is_guarded,
-        rows.n_leading,
-        transition.residual,
-        transition.cross,
-        transition.regressor,
-        transition.count,
-        observation.residual,
-        observation.cross,
-        observation.regressor,
-        observation.count,
+        transition.arrays(),
+        observation.arrays(),
         initial_means,
         initial_covs,
     )

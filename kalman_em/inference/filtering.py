@@ -8,6 +8,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.kernel_arrays import Filtered, Scalars, Transitions
 from kalman_em.inference.loops import filter_rows
 from kalman_em.inference.reduction import reduce_observations
 from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
@@ -30,6 +31,10 @@ class ReducedRows:
     leftover: Array
     group_index: IntArray
 
+    def scalars(self, prior_means: Array) -> Scalars:
+        """Return what the loops read, with the means that the values are compared with."""
+        return Scalars(self.values, self.h, self.variances, self.counts, self.group_index, prior_means)
+
 
 @dataclass(frozen=True, eq=False)
 class FilteredRows:
@@ -44,6 +49,29 @@ class FilteredRows:
     log_likelihoods: Array
     factors: Array
     columns: IntArray
+
+    def arrays(self) -> Filtered:
+        """Return what the backward loops read."""
+        return Filtered(
+            self.predicted_means,
+            self.predicted_covs,
+            self.filtered_means,
+            self.filtered_covs,
+            self.factors,
+            self.columns,
+        )
+
+
+def transitions_of(laid: SystemRows) -> Transitions:
+    """Return the transition side of `laid` as the loops read it."""
+    return Transitions(
+        laid.transition.entries,
+        laid.transition.index,
+        laid.offset.entries,
+        laid.offset.index,
+        laid.noise_cov.entries,
+        laid.noise_cov.index,
+    )
 
 
 def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
@@ -65,28 +93,14 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
         log_likelihoods = reduced.leftover.copy()
         needed = filter_rows(
             rows.starts,
-            laid.transition.entries,
-            laid.transition.index,
-            laid.offset.entries,
-            laid.offset.index,
-            laid.noise_cov.entries,
-            laid.noise_cov.index,
+            transitions_of(laid),
+            reduced.scalars(means[0]),
             laid.initial_mean,
             laid.initial_cov,
             laid.initial_factor,
             laid.initial_columns,
-            reduced.values,
-            reduced.group_index,
-            reduced.h,
-            reduced.variances,
-            reduced.counts,
-            means[0],
-            covs[0],
-            means[1],
-            covs[1],
+            Filtered(means[0], covs[0], means[1], covs[1], factors, columns),
             log_likelihoods,
-            factors,
-            columns,
         )
         if needed <= room:
             break

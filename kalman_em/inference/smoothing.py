@@ -9,7 +9,7 @@ import numpy as np
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
-from kalman_em.inference.filtering import FilteredRows, ReducedRows, reduce_rows
+from kalman_em.inference.filtering import FilteredRows, ReducedRows, reduce_rows, transitions_of
 from kalman_em.inference.loops import smooth_rows
 from kalman_em.inference.rows import SystemRows, Table, lay, stack_rows
 from kalman_em.observations import Observations
@@ -106,29 +106,10 @@ def smooth_all(
     means = np.empty_like(filtered.filtered_means)
     covs = np.empty_like(filtered.filtered_covs)
     lag_one = np.zeros_like(filtered.filtered_covs)
+    scalars = filtered.reduced.scalars(filtered.predicted_means if prior_means is None else prior_means)
     for is_guarded in (False, True):
         status, row = smooth_rows(
-            starts,
-            laid.transition.entries,
-            laid.transition.index,
-            laid.noise_cov.entries,
-            laid.noise_cov.index,
-            filtered.predicted_means if prior_means is None else prior_means,
-            filtered.predicted_means,
-            filtered.predicted_covs,
-            filtered.filtered_means,
-            filtered.filtered_covs,
-            filtered.factors,
-            filtered.columns,
-            filtered.reduced.values,
-            filtered.reduced.group_index,
-            filtered.reduced.h,
-            filtered.reduced.variances,
-            filtered.reduced.counts,
-            is_guarded,
-            means,
-            covs,
-            lag_one,
+            starts, transitions_of(laid), scalars, filtered.arrays(), is_guarded, means, covs, lag_one
         )
         if status != ROUNDED:
             break

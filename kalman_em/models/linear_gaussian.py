@@ -17,7 +17,7 @@ from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.specification import Slot, Specification
 from kalman_em.models.structural import data_scale
-from kalman_em.models.subspace import subspace_values
+from kalman_em.models.subspace import correlations, subspace_values
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -233,14 +233,24 @@ def _tried(
 
 
 def _plain_values(specification: Specification, panel: Panel) -> dict[str, Array]:
-    """Return independent states of unit variance, each seen by every d-th column, and noise half the variance."""
+    """Return independent states of unit variance, the principal components, and noise of half the variance.
+
+    Principal components follow the sensors in whatever order they come.
+    """
     d, p = specification.state_dim, specification.obs_dim
     scale = data_scale(panel)
-    persistence = np.linspace(0.3, 0.9, d)
+    eigenvalues, vectors = np.linalg.eigh(correlations(panel, scale))
+    leading = np.arange(p)[::-1][np.arange(d) % p]
+    loadings = vectors[:, leading] * np.sqrt(0.5 * np.maximum(eigenvalues[leading], 0.0))
+    persistence = np.linspace(0.9, 0.3, d)
+    noise = np.diag(1.0 - persistence**2)
+    if specification.noise_selection is not None:
+        inverse = np.linalg.pinv(specification.noise_selection)
+        noise = inverse @ noise @ inverse.T
     return {
         "transition_matrix": np.diag(persistence),
-        "transition_cov": np.diag(np.ones(specification.shape("transition_cov")[0])),
-        "observation_matrix": scale[:, None] * (np.arange(p)[:, None] % d == np.arange(d)[None, :]) / np.sqrt(2.0),
+        "transition_cov": noise,
+        "observation_matrix": scale[:, None] * loadings,
         "observation_cov": np.diag(0.5 * scale**2),
         "initial_mean": np.zeros(d),
     }

@@ -48,6 +48,13 @@ def subspace_values(
     }
 
 
+def correlations(panel: Panel, scale: Array) -> Array:
+    """Return the correlations of the columns (p, p), gaps bridged."""
+    values = np.concatenate([_bridged(one.values) for one in panel]) / scale
+    centred = values - values.mean(axis=0)
+    return np.asarray(centred.T @ centred / len(centred))
+
+
 def _project(series: list[Array], state_dim: int) -> list[tuple[Array, Array, Array]]:
     """Return, for each series, its rows and its past, with the common map from the past to the states."""
     p = series[0].shape[1]
