@@ -11,6 +11,7 @@ from scipy.stats import chi2
 
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import InputError
+from kalman_em.frames import checked_levels
 from kalman_em.inference.steps import CANCELLED_SQUARE
 from kalman_em.posteriors import FilteredStates
 
@@ -125,8 +126,7 @@ def consistency(
     True
     """
     n_steps = len(filtered.innovations)
-    if not 0.0 < level < 100.0:
-        raise InputError(f"level: expected per cent between 0 and 100, got {level!r}")
+    (level,) = checked_levels((level,))
     lags = max(1, min(10, n_steps // 5)) if lags is None else lags
     if isinstance(lags, bool) or not isinstance(lags, int | np.integer) or not 1 <= lags <= max(n_steps - 2, 1):
         raise InputError(f"lags: expected a whole number from 1 to {max(n_steps - 2, 1)}, got {lags!r}")

@@ -119,6 +119,8 @@ class Panel:
     keys: tuple[Hashable, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.series, Observations):
+            raise InputError("series: expected a sequence of Observations, got one alone; put it in a list")
         series = tuple(self.series)
         if not series:
             raise InputError("series: expected at least one series, got none")

@@ -473,3 +473,17 @@ def test_the_higher_climb_is_compared_and_of_equals_the_more_telling():
     assert _compared((ours, None), 0) == ("from our estimates", ours)
     assert _compared((None, own), 4) == ("from its own start", own)
     assert _compared((None, None), 0) == ("", None)
+
+
+def test_where_there_is_no_maximum_or_no_common_unit_nothing_is_compared():
+    constant = kem.fit(kem.LocalLevel(), np.full(30, 2.0)).crosscheck()
+    assert constant.verdict.startswith("not comparable: the likelihood has no maximum")
+    tiny = kem.fit(kem.LocalLevel(), 1e-12 * np.random.default_rng(1).normal(size=80).cumsum()).crosscheck()
+    assert tiny.verdict.startswith("not comparable: the data vary by")
+    assert not constant.agrees
+    assert not tiny.agrees
+
+
+def test_a_fit_that_did_not_converge_is_said_to_be_one():
+    short = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"], stopping=kem.Stopping(max_iterations=5))
+    assert short.crosscheck().verdict.endswith("(our EM stopped at max_iterations)")

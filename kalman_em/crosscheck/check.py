@@ -13,14 +13,18 @@ from kalman_em.crosscheck.outside import Climb, climb
 from kalman_em.crosscheck.own_start import described, own_start
 from kalman_em.crosscheck.report import SAME_LIKELIHOOD, CrossCheck
 from kalman_em.crosscheck.smoothing import SamePoint, same_point
+from kalman_em.em.stopping import StopReason
 from kalman_em.errors import InputError
 from kalman_em.fitting.result import Fit
 from kalman_em.fitting.starting import free_values
 from kalman_em.linalg import smallest_scaled_eigenvalue
 from kalman_em.models.leading import with_leading_rows
 from kalman_em.models.specification import COVARIANCES
+from kalman_em.models.structural import data_scale
 from kalman_em.systems import LinearGaussianSystem
 
+# Data that vary by less than this meet statsmodels' absolute tolerances.
+TINY_UNITS = 1e-4
 # Below this a covariance at statsmodels' optimum is nearly singular: scaled to a unit diagonal, or beside the start's.
 NEARLY_SINGULAR = 1e-6
 # Climbs that end closer than this ended at the same height.
@@ -94,7 +98,23 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
         parameter_differences=_differences(fitted, system if best is None else best.system, best is not None),
         unavailable=unavailable,
         notes=_notes(fitted, point, best, basis),
+        stopped="" if fitted.em.stop_reason.is_converged else str(fitted.em.stop_reason),
+        not_comparable=_not_comparable(fitted, point.log_likelihood),
     )
+
+
+def _not_comparable(fitted: Fit, outside: float) -> str:
+    """Return why the two packages cannot be compared on this fit, or nothing."""
+    if fitted.em.stop_reason is StopReason.degenerate_covariance:
+        return "the likelihood has no maximum here (degenerate_covariance), so no optimum can be compared"
+    smallest = float(data_scale(fitted.panel).min())
+    differs = abs(fitted.log_likelihood - outside) > SAME_LIKELIHOOD * max(abs(fitted.log_likelihood), 1.0)
+    if differs and smallest < TINY_UNITS:
+        return (
+            f"the data vary by {smallest:.1g}, which statsmodels' absolute tolerances take for 0; compare a fit of "
+            "the data in larger units"
+        )
+    return ""
 
 
 def _climbs(fitted: Fit, max_iterations: int, unit: Array) -> tuple[tuple[Climb | None, Climb | None], str]:

@@ -55,6 +55,10 @@ class CrossCheck:
         Why the optima could not be compared; empty if they were.
     notes : tuple of str
         What was left out, and what to look at.
+    stopped : str
+        Why EM stopped, where it did not converge; empty if it did.
+    not_comparable : str
+        Why no verdict can be given; empty if one can.
     """
 
     model: str
@@ -77,6 +81,8 @@ class CrossCheck:
     parameter_differences: pd.DataFrame
     unavailable: str = ""
     notes: tuple[str, ...] = ()
+    stopped: str = ""
+    not_comparable: str = ""
 
     @property
     def relative_difference(self) -> float:
@@ -104,11 +110,16 @@ class CrossCheck:
     def agrees(self) -> bool:
         """Same likelihood, same smoother, and nothing higher (by more than 1e-3) found by statsmodels."""
         is_higher = not self.unavailable and self.gain > SAME_MAXIMUM
-        return self.has_same_likelihood and self.has_same_smoother and not is_higher
+        return not self.not_comparable and self.has_same_likelihood and self.has_same_smoother and not is_higher
 
     @property
     def verdict(self) -> str:
         """The outcome in one line."""
+        if self.not_comparable:
+            return f"not comparable: {self.not_comparable}"
+        return f"{self._outcome()}{f' (our EM stopped at {self.stopped})' if self.stopped else ''}"
+
+    def _outcome(self) -> str:
         smoother = max(self.largest_mean_difference_in_sd, self.largest_cov_difference)
         if not self.has_same_likelihood:
             return f"disagrees: the log-likelihoods at our estimates differ by {self.relative_difference:.1g} relative"

@@ -65,11 +65,9 @@ _REMEDIES = {
     ),
     StopReason.objective_fell: (
         "Check that the M-step maximises what the E-step returns, or, if the parameters are nearly singular, "
-        "use fewer free parameters or a better scaled start."
+        "use fewer free parameters, data nearer to 0, or a better scaled start."
     ),
-    StopReason.degenerate_covariance: (
-        "Use a simpler model, hold the variance that vanished fixed, or give the covariances a prior."
-    ),
+    StopReason.degenerate_covariance: ("Use a simpler model, or hold the variance that vanished fixed."),
     StopReason.non_finite: ("Look for extreme values in the data, start nearer to them, or use fewer free parameters."),
     StopReason.interrupted: "Continue from these parameters: pass them as the start.",
 }

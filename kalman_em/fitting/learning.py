@@ -66,7 +66,7 @@ def learn(
     if n_starts == 1:
         em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress)
     else:
-        rng = np.random.default_rng(seed)
+        rng = _generator(seed)
         others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
         em, _ = run_starts(problem, [first, *others], stopping=stopping, callback=callback, progress=progress)
     return Learnt(specification, panel, em)
@@ -84,6 +84,15 @@ def _check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> N
         raise InputError(f"n_starts: expected a whole number of at least 1, got {n_starts!r}")
 
 
+def _generator(seed: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"seed: expected a whole number of at least 0 or a numpy.random.Generator, got {seed!r}"
+        ) from error
+
+
 def _check_enough(specification: Specification, panel: Panel) -> None:
     """Refuse data that cannot say anything of the parameters."""
     if max(one.n_steps for one in panel) < 2 and specification.initial_step == "first":
@@ -94,5 +103,5 @@ def _check_enough(specification: Specification, panel: Panel) -> None:
             where = "" if panel.n_series == 1 else f" of series {key!r}"
             raise InputError(
                 f"data: expected more than {n_diffuse} observed values{where}, as many as the diffuse start takes, "
-                f"got {one.n_observed}"
+                f"got {one.n_observed}; leave such a series out"
             )

@@ -235,6 +235,8 @@ class Fit:
         one = self._series(series)
         n = one.n_steps if n_steps is None else n_steps
         rng = np.random.default_rng() if rng is None else rng
+        if not isinstance(rng, np.random.Generator):
+            raise InputError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
         lead = n_leading(self.specification)
         if inputs is None and one.inputs is not None and n == one.n_steps:
             inputs = one.inputs
@@ -293,8 +295,8 @@ class Fit:
         keys = self.panel.keys or ()
         if series is None:
             if len(keys) > 1:
-                shown = ", ".join(repr(key) for key in keys[:5])
-                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}, ...), got None")
+                shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
+                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}), got None")
             return keys[0]
         self.panel.position(series)
         return series

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from kalman_em.frames import moments_frame
+from kalman_em.frames import moments_frame, standard_deviations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 
 
@@ -22,9 +23,11 @@ class LabelledFilteredStates(FilteredStates):
         """Return means and standard deviations of the states given the data so far, one row a label.
 
         Columns ``<state>``, ``<state>_sd``, and ``<state>_lower_95``, ``<state>_upper_95`` for each of `levels`. While
-        a state is diffuse its standard deviation here is that of the finite part alone.
+        a state is diffuse nothing is known of it: its standard deviation is inf.
         """
-        return moments_frame(self.filtered_means, self.filtered_covs, self.state_names, self.index, levels=levels)
+        sds = standard_deviations(self.filtered_covs)
+        sds[: self.n_diffuse_steps][np.any(self.diffuse_factors != 0.0, axis=2)] = np.inf
+        return moments_frame(self.filtered_means, sds, self.state_names, self.index, levels=levels)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -93,7 +93,7 @@ def _facts(fitted: Summarised) -> list[str]:
         ("AIC, AICc", f"{fitted.aic:.6g}, {fitted.aicc:.6g}"),
         ("BIC", f"{fitted.bic:.6g}"),
     ]
-    return [f"{a:<17}{b:<22}{c:<18}{d:>21}" for (a, b), (c, d) in zip(left, right, strict=True)]
+    return [f"{a:<16} {b:<26}{c:<16}{d:>19}" for (a, b), (c, d) in zip(left, right, strict=True)]
 
 
 def _initial(specification: Specification) -> str:

@@ -274,3 +274,12 @@ def test_ctrl_c_returns_the_best_so_far(nile):
     assert fitted.em.stop_reason == "interrupted"
     assert fitted.em.n_iterations == 3
     assert np.isfinite(fitted.forecast(2).means).all()
+
+
+def test_while_a_state_is_diffuse_its_filtered_band_is_infinite():
+    fitted = kem.fit(kem.LocalLinearTrend(), [np.nan, 5.0, 6.0, 8.0, 9.0, 7.0, 8.0, 11.0])
+    table = fitted.filter().to_frame(levels=(95,))
+    assert np.isinf(table["level_sd"].iloc[0])
+    assert np.isinf(table["slope_sd"].iloc[:2]).all()
+    assert np.isfinite(table["slope_sd"].iloc[2:]).all()
+    assert table["slope_upper_95"].iloc[1] == np.inf
