@@ -71,7 +71,9 @@ def test_perfectly_collinear_columns_bring_nothing_new():
     assert np.isnan(standardised[:, 1]).all()
 
 
-@pytest.mark.parametrize(("options", "name"), [({"level": 0}, "level"), ({"lags": 0}, "lags"), ({"lags": 1.5}, "lags")])
+@pytest.mark.parametrize(
+    ("options", "name"), [({"level": 0}, "levels"), ({"lags": 0}, "lags"), ({"lags": 1.5}, "lags")]
+)
 def test_bad_options_are_named(nile, options, name):
     with pytest.raises(kem.InputError, match=f"^{name}: expected"):
         nile.consistency(**options)
