@@ -197,7 +197,7 @@ def _climb(
         if callback is not None:
             callback(_event(history, state, previous))
         reason = _reason_to_stop(problem, state.params, history, stopping)
-        if reason is StopReason.converged and isinstance(problem, Leaps):
+        if reason is StopReason.converged and isinstance(problem, Leaps) and n_iterations < stopping.max_iterations:
             leapt, said = _leap(problem, state, tuple(trail))
             if leapt.log_likelihood - state.log_likelihood > WORTH_A_LEAP:
                 state, reason = leapt, None
@@ -227,10 +227,11 @@ def _leap(
 def _reason_to_stop(
     problem: EMProblem[Params, Expectations], params: Params, history: History[Params], stopping: Stopping
 ) -> StopReason | None:
-    if history.has_fallen:
-        return StopReason.objective_fell
     if isinstance(problem, ExaminesParams) and (found := problem.examine(params)) is not None:
         return StopReason(found)
+    # Asked after that: where the likelihood runs away its fall is a symptom (still counted in `n_falls`).
+    if history.has_fallen:
+        return StopReason.objective_fell
     if stopping.is_met(history.log_likelihoods, history.parameter_changes):
         return StopReason.converged
     return StopReason.max_iterations if history.n_iterations >= stopping.max_iterations else None

@@ -95,7 +95,7 @@ def _generator(seed: Any) -> np.random.Generator:
 
 def _check_enough(specification: Specification, panel: Panel) -> None:
     """Refuse data that cannot say anything of the parameters."""
-    if max(one.n_steps for one in panel) < 2 and specification.initial_step == "first":
+    if max(one.n_steps for one in panel) < 2:
         raise InputError("data: expected at least two rows in a series, got one: no step in time is observed")
     n_diffuse = specification.state_dim if specification.is_diffuse else 0
     for key, one in zip(panel.keys or (), panel, strict=True):

@@ -72,7 +72,14 @@ class Fit:
     @cached_property
     def params(self) -> Parameters:
         """The parameters by name, read-only."""
-        return Parameters({name: slot.read(self.system) for name, slot in self.specification.slots.items()})
+        lead = n_leading(self.specification)
+        values = {}
+        for name, slot in self.specification.slots.items():
+            value = slot.read(self.system)
+            varies = value.ndim > len(self.specification.shape(slot.parameter))
+            # The entry of the leading row is not the user's.
+            values[name] = value[lead:] if varies and slot.parameter.startswith("observation") else value
+        return Parameters(values)
 
     @cached_property
     def log_likelihood(self) -> float:

@@ -12,6 +12,8 @@ from kalman_em.systems import LinearGaussianSystem
 VANISHED = 1e-28
 # Beyond this ratio of variances a covariance matrix no longer holds the smaller one.
 LOST = 1e-13
+# The same for a first row that a learnt start fits ever more closely.
+LOST_FIRST = 1e-11
 
 
 def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start_learnt: bool, scale: Array) -> bool:
@@ -49,7 +51,7 @@ def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start
     unit = np.outer(deviation, deviation)
     values, vectors = np.linalg.eigh(first / unit)
     weakest = vectors[:, 0]
-    return bool(values[0] < LOST * float(weakest @ (later / unit) @ weakest))
+    return bool(values[0] < LOST_FIRST * float(weakest @ (later / unit) @ weakest))
 
 
 def _has_lost_a_direction(cov: Array) -> bool:

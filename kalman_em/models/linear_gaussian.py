@@ -11,7 +11,7 @@ import numpy as np
 from kalman_em.arrays import Array, as_floats
 from kalman_em.em.forms import Diffuse, Fixed, Full
 from kalman_em.em.loop import run_em
-from kalman_em.em.stopping import Stopping
+from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
@@ -229,6 +229,9 @@ def _tried(
             run = run_em(problem, candidate, stopping=Stopping(max_iterations=n_trials))
         except NumericalError:
             continue
+        if run.stop_reason is StopReason.interrupted:
+            # Nothing has been learnt yet that could be returned.
+            raise KeyboardInterrupt
         yield run.log_likelihood, candidate
 
 

@@ -283,3 +283,27 @@ def test_while_a_state_is_diffuse_its_filtered_band_is_infinite():
     assert np.isinf(table["slope_sd"].iloc[:2]).all()
     assert np.isfinite(table["slope_sd"].iloc[2:]).all()
     assert table["slope_upper_95"].iloc[1] == np.inf
+
+
+@pytest.mark.parametrize("model", [kem.LocalLevel(), kem.LinearGaussian(1, 1)])
+def test_zeros_and_single_rows_are_not_fitted_in_silence(model):
+    assert kem.fit(model, np.zeros(50)).em.stop_reason == "degenerate_covariance"
+    with pytest.raises(kem.InputError, match="at least two rows"):
+        kem.fit(model, [1.0])
+
+
+def test_ctrl_c_during_the_search_for_a_start_is_not_swallowed(nile, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kalman_em.models.problem.LinearGaussianProblem.m_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kem.fit(kem.LinearGaussian(1, 1), nile)
+
+
+def test_a_known_array_over_time_comes_back_as_it_was_given(nile):
+    H = np.ones((100, 1, 1))
+    H[::2] = 2.0
+    model = kem.LinearGaussian(1, 1, transition_matrix=kem.Fixed([[1.0]]), observation_matrix=kem.Fixed(H))
+    fitted = kem.fit(model, nile, stopping=SHORT)
+    assert np.array_equal(fitted.params.observation_matrix, H)
