@@ -344,7 +344,7 @@ def test_wrong_arguments_are_one_line(arguments: tuple[object, ...], message: st
         ),
         ("date,y\n2024-03-01,1\n2024-03-02,inf\n2024-03-03,2\n", "column 'y' holds inf at 2024-03-02"),
         ("y\n1.0\n", "expected at least two rows"),
-        ("date,y\n2024-03-01,1\n2024-03-02,\n2024-03-03,\n", "expected more than 1 observed values"),
+        ("date,y\n2024-03-01,1\n2024-03-02,\n2024-03-03,\n", "expected at least 2 observed values"),
     ],
 )
 def test_wrong_files_are_one_line(text: str, message: str, fails: Callable[..., str], tmp_path: Path) -> None:

@@ -99,9 +99,12 @@ def _check_enough(specification: Specification, panel: Panel) -> None:
         raise InputError("data: expected at least two rows in a series, got one: no step in time is observed")
     n_diffuse = specification.state_dim if specification.is_diffuse else 0
     for key, one in zip(panel.keys or (), panel, strict=True):
-        if one.n_observed <= n_diffuse:
+        # Of a panel, a series that the diffuse start takes up whole adds nothing, and does no harm.
+        needed = n_diffuse + (panel.n_series == 1)
+        if one.n_observed < needed:
             where = "" if panel.n_series == 1 else f" of series {key!r}"
+            advice = "" if panel.n_series == 1 else "; leave such a series out"
             raise InputError(
-                f"data: expected more than {n_diffuse} observed values{where}, as many as the diffuse start takes, "
-                f"got {one.n_observed}; leave such a series out"
+                f"data: expected at least {needed} observed values{where}, as the diffuse start takes {n_diffuse}, "
+                f"got {one.n_observed}{advice}"
             )

@@ -57,6 +57,15 @@ class Fit:
         The learnt and the fixed parameters, by name.
     system : LinearGaussianSystem
         Every matrix of the state-space form at those parameters.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+    >>> print(fitted.em)
+    converged after ... iterations, log-likelihood -633.46456.
+    >>> fitted.n_parameters, round(fitted.aicc, 2)
+    (2, 1271.05)
     """
 
     model: Model
@@ -159,6 +168,15 @@ class Fit:
         -------
         DataFrame
             ``<column>``, ``<column>_sd`` and, for each level, ``<column>_lower_95``, ``<column>_upper_95``.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> gappy = kem.datasets.load("nile")["flow"]
+        >>> gappy.iloc[30:40] = float("nan")
+        >>> filled = kem.fit(kem.LocalLevel(), gappy).impute(levels=(95,))
+        >>> filled["flow"].notna().all(), list(filled.columns)
+        (np.True_, ['flow', 'flow_sd', 'flow_lower_95', 'flow_upper_95'])
         """
         one = self._series(series)
         lead = n_leading(self.specification)
@@ -238,6 +256,14 @@ class Fit:
             Inputs of the new rows; those of the data when left out and the length is that of the data.
         series : hashable, optional
             The series of a panel, for length, labels and start.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> fitted.simulate(5, rng=np.random.default_rng(0)).shape
+        (5, 1)
         """
         one = self._series(series)
         n = one.n_steps if n_steps is None else n_steps
@@ -263,11 +289,28 @@ class Fit:
 
         `data` has the columns of the series; its labels, if any, must follow on. Smooth, forecast and
         log-likelihood of the result are those of all rows; `em` stays the history of the original fit.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> nile = kem.datasets.load("nile")["flow"]
+        >>> longer = kem.fit(kem.LocalLevel(), nile[:90]).extend(nile[90:])
+        >>> len(longer.smooth().to_frame()), str(longer.forecast(1).index[0])
+        (100, '1971')
         """
         return self._with_panel(extended(self.panel, self._key(series), data, inputs))
 
     def refit(self, data: Any, **options: Any) -> Fit:
-        """Return the model learnt anew from `data`, beginning at these estimates; `options` as for `fit`."""
+        """Return the model learnt anew from `data`, beginning at these estimates; `options` as for `fit`.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> nile = kem.datasets.load("nile")["flow"]
+        >>> fitted = kem.fit(kem.LocalLevel(), nile)
+        >>> fitted.refit(nile).em.n_iterations < fitted.em.n_iterations
+        True
+        """
         options.setdefault("start", free_values(self.specification, self.system))
         learnt = learn(self.model, data, **options)
         return Fit(model=self.model, specification=learnt.specification, panel=learnt.panel, em=learnt.em)
