@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import bruteforce as bf
-from support.dense import LOG_2PI, DenseGaussian, forecast
+from oracles import bruteforce as bf
+from oracles.dense import LOG_2PI, DenseGaussian, forecast
 from support.reference import statsmodels_smoother
 from support.systems import random_cov, random_observations, random_system, random_transition
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from oracles import bruteforce as bf
+from oracles.dense import DenseGaussian
 from scipy.stats import multivariate_normal
-from support import bruteforce as bf
-from support.dense import DenseGaussian
 from support.learning import blocks_of, log_likelihood, one_step, plain_em, problem_of
 from support.systems import random_cov, random_observations, random_system
 

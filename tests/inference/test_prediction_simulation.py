@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dense import DenseGaussian, forecast
+from oracles.dense import DenseGaussian, forecast
 from support.systems import random_observations, random_system
 
 import kalman_em as kem

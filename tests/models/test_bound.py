@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.bruteforce import constants, expected_log_likelihood, expected_moments
-from support.dense import DenseGaussian
+from oracles.bruteforce import constants, expected_log_likelihood, expected_moments
+from oracles.dense import DenseGaussian
 from support.systems import random_cov, random_observations, random_system
 
 import kalman_em as kem

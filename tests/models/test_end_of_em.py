@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import bruteforce as bf
+from oracles import bruteforce as bf
 from support.learning import log_likelihood, problem_of
 from support.systems import random_observations, random_system
 

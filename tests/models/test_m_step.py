@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import bruteforce as bf
+from oracles import bruteforce as bf
 from support.learning import blocks_of, log_likelihood, maximise_by_steps, one_step, plain_em, problem_of, projected
 from support.systems import random_cov, random_observations, random_system
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from oracles import bruteforce as bf
+from oracles.dense import DenseGaussian
 
 import kalman_em as kem
 from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.structural import data_scale
-from support import bruteforce as bf
-from support.dense import DenseGaussian
 from support.systems import at
 
 COEFFICIENTS, COVARIANCES = "FbBHdDm", "QRP"

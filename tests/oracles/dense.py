@@ -16,9 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from support.systems import at
 
 from kalman_em.observations import Observations
-from support.systems import at
 
 LOG_2PI = np.log(2.0 * np.pi)
 

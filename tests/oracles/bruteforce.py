@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from support.dense import LOG_2PI, DenseGaussian
+from oracles.dense import LOG_2PI, DenseGaussian
 
 NAMES = {
     "F": "transition_matrix",
