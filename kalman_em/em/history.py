@@ -54,6 +54,12 @@ class History(Generic[Params]):
             self._best = (params, self.n_iterations)
         self._highest = max(self._highest, log_likelihood)
 
+    def amend(self, params: Params, log_likelihood: float) -> None:
+        """Put the end of a leap in place of the latest iteration's parameters and objective, which it raises."""
+        self.log_likelihoods[-1] = log_likelihood
+        self._best = (params, self.n_iterations)
+        self._highest = max(self._highest, log_likelihood)
+
     def result(self, reason: StopReason, detail: str = "") -> EMResult[Params]:
         """Return the run so far as a result."""
         params, iteration = self._best

@@ -192,17 +192,18 @@ def _climb(
                 trail = deque([state.params], maxlen=TRAIL)
                 notes += said
         history.record(state.params, state.log_likelihood, change)
-        bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
-        bar.update()
-        if callback is not None:
-            callback(_event(history, state, previous))
         reason = _reason_to_stop(problem, state.params, history, stopping)
         if reason is StopReason.converged and isinstance(problem, Leaps) and n_iterations < stopping.max_iterations:
             leapt, said = _leap(problem, state, tuple(trail))
             if leapt.log_likelihood - state.log_likelihood > WORTH_A_LEAP:
                 state, reason = leapt, None
+                history.amend(state.params, state.log_likelihood)
                 trail = deque([state.params], maxlen=TRAIL)
                 notes += said
+        bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
+        bar.update()
+        if callback is not None:
+            callback(_event(history, state, previous))
         if reason is not None:
             return reason, "; ".join(notes)
 

@@ -60,6 +60,7 @@ def learn(
         check_regular(one.index, series=key if panel.n_series > 1 else None)
     specification = model.specify(panel)
     _check_enough(specification, panel)
+    specification.check_n_steps(panel)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
     problem = kind(specification, rows_of(panel, specification), data_scale(panel))
     first = started(specification, model.start(specification, panel), start)

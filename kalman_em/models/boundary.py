@@ -18,6 +18,8 @@ QUICK = 0.2
 NEAR_ZERO = 1e-3
 # At most so many variances are tried at a time.
 MOST_TRIED = 3
+# Rows of H, each of length 1, are independent if their smallest singular value is above this.
+INDEPENDENT = 1e-6
 # A variance at 0 is given these shares of the other variances, and keeps one that raises the log-likelihood by this.
 REVIVED = (1e-2, 1e-5)
 REVIVAL_GAIN = 1e-6
@@ -98,7 +100,7 @@ def _height(step: Step, system: LinearGaussianSystem) -> float:
 def _zeros(specification: Specification, system: LinearGaussianSystem) -> Iterator[Direction]:
     for name in ("transition_cov", "observation_cov"):
         if specification.is_free(name):
-            for direction in _directions(specification, name, getattr(system, name)):
+            for direction in _directions(specification, name, system):
                 if direction.variance(getattr(system, name)) == 0.0:
                     yield direction
 
@@ -122,22 +124,43 @@ def _candidates(
     for name in ("transition_cov", "observation_cov"):
         if not specification.is_free(name):
             continue
-        for direction in _directions(specification, name, getattr(system, name)):
+        for direction in _directions(specification, name, system):
             old, new = direction.variance(getattr(before, name)), direction.variance(getattr(system, name))
             if old > 0.0 and new > 0.0 and 0.0 < 1.0 - new / old < QUICK:
                 yield 1.0 - new / old, direction
 
 
-def _directions(specification: Specification, name: str, cov: Array) -> Iterator[Direction]:
-    """Yield the coordinates whose row of coefficients is fixed: without noise a free row could never move again."""
+def _directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
+    """Yield the coordinates that lose nothing without noise: a row of free coefficients could never move again."""
     kind = name.removesuffix("_cov")
     joint = specification.joint(kind)
     design = np.any(joint.design.reshape(joint.n_rows, -1) != 0.0, axis=1)
     if specification.noise_selection is not None and kind == "transition":
         design = np.any(specification.noise_selection[design] != 0.0, axis=0)
-    for position, label in enumerate(_labels(specification, name, len(cov))):
-        if not design[position]:
+    for position, label in enumerate(_labels(specification, name, len(getattr(system, name)))):
+        if not design[position] or (kind == "observation" and _is_a_choice_of_basis(specification, system, position)):
             yield Direction(name, position, label)
+
+
+def _is_a_choice_of_basis(specification: Specification, system: LinearGaussianSystem, position: int) -> bool:
+    """Whether holding this row of H, where it sees the states without noise, does no more than choose their basis.
+
+    H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held, but
+    no free offset or input coefficient in them.
+    """
+    if not specification.basis_is_free:
+        return False
+    for name in ("observation_offset", "observation_input"):
+        free = specification.constraint(name).design if specification.has(name) else np.zeros((0, 0))
+        if free.size and np.any(free.reshape(specification.obs_dim, -1)[position]):
+            return False
+    silent = np.diagonal(system.observation_cov) <= 0.0
+    silent[position] = True
+    H = system.observation_matrix[silent]
+    size = np.linalg.norm(H, axis=1, keepdims=True)
+    if np.any(size <= 0.0) or len(H) > system.state_dim:
+        return False
+    return bool(np.linalg.svd(H / size, compute_uv=False)[-1] > INDEPENDENT)
 
 
 def _blocks(specification: Specification, name: str, dim: int) -> Iterator[tuple[slice, str]]:

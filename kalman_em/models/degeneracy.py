@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kalman_em.arrays import Array
@@ -10,13 +12,25 @@ from kalman_em.systems import LinearGaussianSystem
 
 # A variance this far below that of the data is a fit without noise, not a small noise.
 VANISHED = 1e-28
-# Beyond this ratio of variances a covariance matrix no longer holds the smaller one.
-LOST = 1e-13
-# The same for a first row that a learnt start fits ever more closely.
+# Beyond this ratio of variances a covariance matrix holds the smaller one to less than six digits, and the likelihood
+# at the next iteration may be lower by rounding alone.
+LOST = 1e-10
+# The same for a first row that a learnt start fits ever more closely; and for that of a single series, where nothing
+# else holds the start back, before the other parameters follow it.
 LOST_FIRST = 1e-11
+LOST_ALONE = 1e-8
 
 
-def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start_learnt: bool, scale: Array) -> bool:
+@dataclass(frozen=True)
+class Start:
+    """What is known of the initial state: whether any of it is learnt, where it stands, and from how little."""
+
+    is_learnt: bool
+    is_before: bool
+    is_alone: bool
+
+
+def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start: Start, scale: Array) -> bool:
     """Whether the model predicts something without error, and the more surely the longer it learns.
 
     Three ways. A noise covariance in `learnt` has lost a direction, and its matrix can no longer hold what is left of
@@ -42,16 +56,21 @@ def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start
     later = H @ Q @ H.T + R
     if "transition_cov" in learnt and np.any(np.diagonal(later) < VANISHED * scale**2):
         return True
-    if system.has_diffuse or not start_learnt:
+    if system.has_diffuse or not start.is_learnt:
         return False
-    first = H @ system.initial_cov @ H.T + R
+    P = system.initial_cov
+    if start.is_before:
+        F = _first(system.transition_matrix)
+        P = F @ P @ F.T + Q
+    first = H @ P @ H.T + R
     deviation = np.sqrt(np.diagonal(later))
     if np.any(deviation <= 0.0):
         return False
     unit = np.outer(deviation, deviation)
     values, vectors = np.linalg.eigh(first / unit)
     weakest = vectors[:, 0]
-    return bool(values[0] < LOST_FIRST * float(weakest @ (later / unit) @ weakest))
+    limit = LOST_ALONE if start.is_alone else LOST_FIRST
+    return bool(values[0] < limit * float(weakest @ (later / unit) @ weakest))
 
 
 def _has_lost_a_direction(cov: Array) -> bool:

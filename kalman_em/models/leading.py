@@ -28,6 +28,6 @@ def n_leading(specification: Specification) -> int:
 
 def _led(one: Observations) -> Observations:
     values = np.vstack([np.full((1, one.obs_dim), np.nan), one.values])
-    # No observation hangs on the leading inputs, and a transition_input is refused beside "before".
+    # No observation hangs on the leading inputs, and m is learnt where a transition_input stands beside "before".
     inputs = None if one.inputs is None else np.vstack([np.zeros((1, one.input_dim)), one.inputs])
     return Observations(values, names=one.names, inputs=inputs)

@@ -59,7 +59,8 @@ class LinearGaussian:
         on states that may be rescaled at will has no maximum.
     initial_step : {"first", "before"}, optional
         Whether m and P are of the state at the first observation, or one step before it (Shumway and Stoffer 1982).
-        "first" by default, unless `initial_cov` is left out for one series.
+        "first" by default, unless `initial_cov` is left out for one series. The step before takes the values of the
+        first for parameters that vary in time, and inputs of 0, which a learnt m makes up for.
 
     Raises
     ------
@@ -281,8 +282,9 @@ def _check_inputs(model: LinearGaussian, panel: Panel) -> None:
         )
     if has_input and not panel.input_dim:
         raise InputError("inputs: the model has an input matrix, but none were given")
-    if model.initial_step == "before" and model.transition_input is not None:
+    mean_is_held = model.initial_mean is not None and not isinstance(model.initial_mean, Full)
+    if model.initial_step == "before" and model.transition_input is not None and mean_is_held:
         raise InputError(
             "initial_step: 'before' needs the inputs of a step before the first row, which the data do not have; "
-            "use 'first', or a transition_input of None"
+            "use 'first', or leave initial_mean to be learnt, which makes up for them"
         )

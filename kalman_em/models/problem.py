@@ -11,7 +11,6 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint, join
 from kalman_em.em.extrapolation import extrapolated, stretched
-from kalman_em.em.forms import Full
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
@@ -23,7 +22,7 @@ from kalman_em.models.bound import expected_gain
 from kalman_em.models.boundary import boundary_guesses
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.completion import completed
-from kalman_em.models.degeneracy import is_degenerate
+from kalman_em.models.degeneracy import Start, is_degenerate
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -70,26 +69,21 @@ class LinearGaussianProblem:
 
     def parameter_change(self, old: LinearGaussianSystem, new: LinearGaussianSystem) -> float:
         """Return the largest change, in units of the parameter's own scale: free of the units of data and states."""
-        if self._basis_is_free:
+        if self.specification.basis_is_free:
             return largest_invariant_change(old, new, self.scale)
         return largest_change(self.specification, old, new, self.scale)
-
-    @cached_property
-    def _basis_is_free(self) -> bool:
-        """Whether any change of basis of the states gives an equal model: then only what it leaves alone counts."""
-        specification = self.specification
-        size = {name: int(np.prod(specification.shape(name))) for name in ("transition_matrix", "observation_matrix")}
-        return (
-            specification.noise_selection is None
-            and isinstance(specification.forms["transition_cov"], Full)
-            and all(specification.constraint(name).n_free == n for name, n in size.items())
-        )
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
         """Return `degenerate_covariance` where the likelihood runs away to infinity: see `is_degenerate`."""
         learnt = frozenset(n for n in ("transition_cov", "observation_cov") if self.specification.is_free(n))
         start_learnt = any(self.specification.is_free(name) for name in ("initial_mean", "initial_cov"))
-        if is_degenerate(params, learnt, start_learnt=start_learnt, scale=self.scale):
+        first = Start(
+            is_learnt=start_learnt,
+            is_before=self.specification.initial_step == "before",
+            # As many series as states, or fewer: a learnt start can fit the first row of each.
+            is_alone=self.rows.n_series <= self.specification.state_dim,
+        )
+        if is_degenerate(params, learnt, start=first, scale=self.scale):
             return StopReason.degenerate_covariance
         return None
 

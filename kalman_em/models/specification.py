@@ -12,13 +12,16 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint, LinearConstraint, join
 from kalman_em.em.forms import (
+    BlockDiagonal,
     CovarianceForm,
     Diffuse,
     Fixed,
+    Full,
     coefficient_form,
     covariance_form,
 )
 from kalman_em.errors import InputError
+from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
 COEFFICIENTS = (
@@ -76,6 +79,12 @@ class Specification:
                 self.constraint(name)
         if self.is_diffuse and self.constraint("initial_mean").n_free:
             raise InputError("initial_mean: a Diffuse() initial_cov leaves nothing to learn; use Fixed(0)")
+        if self.is_diffuse and self._scale_is_free:
+            raise InputError(
+                "initial_cov: Diffuse() needs states with a scale of their own, but observation_matrix and "
+                "transition_cov are both free: the states could be rescaled at will, and a flat prior on them has no "
+                "maximum; hold one of the two fixed, or leave initial_cov out"
+            )
         self._check_noise_rows()
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -154,6 +163,27 @@ class Specification:
         }
         return frozenset(coefficients | covariances)
 
+    @property
+    def _scale_is_free(self) -> bool:
+        """Whether multiplying every state by the same number gives another model of this kind."""
+        holds_no_scale = [
+            not np.any(self.constraint(name).fixed)
+            for name in ("observation_matrix", "transition_offset", "transition_input", "initial_mean")
+            if self.has(name)
+        ]
+        cov = self.forms["transition_cov"]
+        return all(holds_no_scale) and not isinstance(cov, Fixed | BlockDiagonal)
+
+    @cached_property
+    def basis_is_free(self) -> bool:
+        """Whether any change of basis of the states gives an equal model: then only what it leaves alone counts."""
+        size = {name: int(np.prod(self.shape(name))) for name in ("transition_matrix", "observation_matrix")}
+        return (
+            self.noise_selection is None
+            and isinstance(self.forms["transition_cov"], Full)
+            and all(self.constraint(name).n_free == n for name, n in size.items())
+        )
+
     def projected(self, values: Mapping[str, Array]) -> LinearGaussianSystem:
         """Return the system nearest to `values` that obeys every form."""
         chosen: dict[str, Any] = {}
@@ -169,12 +199,36 @@ class Specification:
             else:
                 chosen[name] = self.covariance(name).most_likely(values[name])
         if self.initial_step == "before":
-            chosen |= {name: _led(chosen[name], self.shape(name)) for name in chosen if name.startswith("observation")}
+            chosen |= {name: _led(value, self.shape(name)) for name, value in chosen.items()}
         return LinearGaussianSystem(
             **chosen,
             noise_selection=self.noise_selection,
             initial_diffuse=np.full(self.state_dim, self.is_diffuse),
         )
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no parameter varies in time."""
+        return not self._varying()
+
+    def check_n_steps(self, panel: Panel) -> None:
+        """Raise `InputError` unless the parameters that vary in time serve every series of `panel`."""
+        for name, n in self._varying().items():
+            for key, one in zip(panel.keys or (), panel, strict=True):
+                T = one.n_steps
+                allowed = (T - 1, T) if name.startswith("transition") else (T,)
+                if n not in allowed:
+                    where = "" if panel.n_series == 1 else f" of series {key!r}"
+                    raise InputError(
+                        f"{name}: expected {' or '.join(map(str, allowed))} entries over time for the {T} rows{where}, "
+                        f"got {n}"
+                    )
+
+    def _varying(self) -> dict[str, int]:
+        """Return the number of entries of each parameter that varies in time (all of them are fixed)."""
+        forms = {name: form for name, form in self.forms.items() if isinstance(form, Fixed)}
+        values = {name: form.fitted_to(self.shape(name), name) for name, form in forms.items()}
+        return {name: len(value) for name, value in values.items() if value.ndim > len(self.shape(name))}
 
     def _check_noise_rows(self) -> None:
         """Refuse free coefficients in rows that no noise enters: EM can never move them."""
@@ -197,5 +251,5 @@ class Specification:
 
 
 def _led(value: Any, shape: tuple[int, ...]) -> Any:
-    """Put an entry for the leading missing row in front of a time-varying observation parameter."""
+    """Put an entry for the leading missing row in front of a time-varying parameter: that of the first row."""
     return np.concatenate([value[:1], value]) if value.ndim > len(shape) else value

@@ -418,3 +418,28 @@ def test_a_result_whose_lengths_disagree_is_refused():
         EMResult(log_likelihoods=[], parameter_changes=[], **fields)
     with pytest.raises(InputError, match="best_iteration"):
         EMResult(log_likelihoods=[1.0], parameter_changes=[], **(fields | {"best_iteration": 1}))
+
+
+@dataclass(frozen=True)
+class LeapThenFailure:
+    """Converges at 1; a leap from there reaches 5, where the next M-step fails."""
+
+    def e_step(self, x):
+        return x, -((x - 6.0) ** 2)
+
+    def m_step(self, x, _):
+        if x == 5.0:
+            raise NumericalError("nothing to learn there")
+        return 1.0 - 0.1 * (1.0 - x)
+
+    def leaps(self, trail):
+        yield 5.0, "leapt"
+
+
+def test_a_leap_at_the_end_of_the_climb_is_not_lost_when_the_next_step_fails():
+    seen = []
+    result = run_em(LeapThenFailure(), 0.0, callback=lambda event: seen.append(event.log_likelihood))
+    assert result.stop_reason is StopReason.non_finite
+    assert result.params == 5.0
+    assert result.log_likelihood == result.log_likelihoods[-1] == seen[-1] == -1.0
+    assert result.best_iteration == result.n_iterations == len(seen)

@@ -104,8 +104,12 @@ CASES = {
     "m one number, P fixed": ({"m": Isotropic()}, {"lengths": (4, 5, 6)}),
     "panel, m one number, P full": ({"m": Isotropic(), "P": Full()}, {"lengths": (4, 5, 6, 3, 4)}),
     "panel, m one number, P diagonal": ({"m": Isotropic(), "P": Diagonal()}, {"lengths": (4, 5, 6, 3, 4)}),
-    "diffuse": (
-        {"F": Full(), "b": Full(), "Q": Full(), "H": Full(), "d": Full(), "R": Full(), "m": Fixed(0), "P": Diffuse()},
+    "diffuse, H known": (
+        {"F": Full(), "b": Full(), "Q": Full(), "d": Full(), "R": Full(), "m": Fixed(0), "P": Diffuse()},
+        {"missing_rows": (0, 4), "lengths": (12,)},
+    ),
+    "diffuse, Q known": (
+        {"F": Full(), "b": Full(), "H": Full(), "d": Full(), "R": Full(), "m": Fixed(0), "P": Diffuse()},
         {"missing_rows": (0, 4), "lengths": (12,)},
     ),
     "diffuse, panel, forms": (

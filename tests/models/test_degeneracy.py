@@ -1,0 +1,74 @@
+"""Where the likelihood has no maximum, and where its maximum has no noise: told apart, and stopped before rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kalman_em as kem
+from kalman_em import Diffuse, Fixed, Full
+
+STEPS = kem.Stopping(max_iterations=1000, relative_tolerance=0.0, parameter_tolerance=0.0)
+
+
+def autoregression(seed, coefficient=0.8, n=200):
+    rng = np.random.default_rng(seed)
+    values = np.zeros(n)
+    for t in range(1, n):
+        values[t] = coefficient * values[t - 1] + rng.standard_normal()
+    return values
+
+
+def walk(seed, p):
+    return np.cumsum(np.random.default_rng(seed).standard_normal((30, p)), axis=0)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_autoregression_seen_without_noise_is_one_by_least_squares(seed):
+    values = autoregression(seed)
+    fitted = kem.fit(kem.LinearGaussian(1, 1), values)
+    before, after = values[:-1], values[1:]
+    coefficient = before @ after / (before @ before)
+    # m is learnt, so the first value is fitted exactly; it still counts as one of n.
+    variance = np.sum((after - coefficient * before) ** 2) / len(values)
+    assert fitted.em.stop_reason == "converged"
+    assert np.array_equal(fitted.params.observation_cov, [[0.0]])
+    assert np.isclose(fitted.params.transition_matrix[0, 0], coefficient, rtol=1e-4)
+    signal = fitted.params.observation_matrix[0, 0] ** 2 * fitted.params.transition_cov[0, 0]
+    assert np.isclose(signal, variance, rtol=1e-4)
+    highest = -0.5 * len(values) * (np.log(2.0 * np.pi * variance) + 1.0)
+    assert np.isclose(fitted.log_likelihood, highest, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("seed", "p"), [(4, 1), (5, 1), (7, 1), (8, 1), (0, 2), (3, 3)])
+@pytest.mark.parametrize("method", ["em", "plain"])
+def test_a_start_learnt_whole_from_one_series_is_stopped_before_the_likelihood_falls(seed, p, method):
+    model = kem.LinearGaussian(
+        2, p, transition_offset=Full(), observation_offset=Full(), initial_mean=Full(), initial_cov=Full()
+    )
+    fitted = kem.fit(model, walk(seed, p), method=method, stopping=STEPS)
+    heights = fitted.em.log_likelihoods
+    highest = np.maximum.accumulate(heights)
+    assert np.max((highest - heights) / (1.0 + np.abs(highest))) <= 1e-9
+    assert fitted.em.stop_reason in ("degenerate_covariance", "max_iterations", "converged")
+
+
+def test_many_series_that_start_alike_are_no_degeneracy():
+    rng = np.random.default_rng(2)
+    start = np.array([[3.0]])
+    tracks = [start + np.vstack([[[0.0]], rng.standard_normal((60, 1)).cumsum(axis=0)]) for _ in range(8)]
+    noisy = [track + 1e-4 * rng.standard_normal(track.shape) for track in tracks]
+    model = kem.LinearGaussian(
+        1, 1, transition_matrix=Fixed(1.0), observation_matrix=Fixed(1.0), initial_mean=Full(), initial_cov=Full()
+    )
+    panel = kem.Panel([kem.Observations(values) for values in noisy])
+    fitted = kem.fit(model, panel, stopping=kem.Stopping(max_iterations=300))
+    assert fitted.em.stop_reason != "degenerate_covariance"
+    assert np.isclose(fitted.params.transition_cov[0, 0], 1.0, rtol=0.2)
+
+
+def test_a_flat_prior_on_states_without_a_scale_is_refused():
+    with pytest.raises(kem.InputError, match=r"^initial_cov: Diffuse\(\) needs states with a scale"):
+        kem.fit(kem.LinearGaussian(1, 1, initial_cov=Diffuse()), walk(0, 1))
+    held = kem.LinearGaussian(1, 1, observation_matrix=Fixed(1.0), initial_cov=Diffuse())
+    assert np.isfinite(kem.fit(held, walk(0, 1), stopping=kem.Stopping(max_iterations=20)).log_likelihood)
