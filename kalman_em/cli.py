@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from kalman_em import datasets
+from kalman_em.console.ahead import check_continuable, future_inputs
+from kalman_em.console.arguments import build_parser
 from kalman_em.console.reading import Table, read_table
-from kalman_em.console.writing import forecast_table, write_results, write_table
+from kalman_em.console.sheet import Dialect
+from kalman_em.console.text import name_of
+from kalman_em.console.wording import in_options, one_line_warnings, unconverged
+from kalman_em.console.writing import (
+    check_file,
+    check_names,
+    forecast_table,
+    prepare_folder,
+    write_results,
+    write_table,
+)
 from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.fit import fit
 from kalman_em.fitting.result import Fit
-from kalman_em.frames import checked_levels
 from kalman_em.models.model import Model
-from kalman_em.models.naming import model_named, model_names
+from kalman_em.models.naming import model_named
 from kalman_em.persistence import load
-from kalman_em.version import VERSION
 
 USAGE_ERROR = 2
 UNEXPECTED_ERROR = 1
 INTERRUPTED = 130
 
-FIT = """Fit a model to a CSV file: print the parameters and a check against statsmodels; with --output leave
-parameters.json, smoothed.csv, forecast.csv and plot.png. An empty field is a missing value. The first column labels
-the rows if it looks like it; the other columns of numbers are the values."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are `InputError`s, so that every error of the command is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the message."""
-        raise InputError(f"{message} (see {self.prog} --help)")
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 after one line on stderr that says what was wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no error
     try:
-        arguments = _parser().parse_args(argv)
-        status: int = arguments.run(arguments)
+        arguments = build_parser(_fit, _forecast, _datasets).parse_args(sys.argv[1:] if argv is None else argv)
+        with one_line_warnings():
+            status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
     except SystemExit as end:  # --help and --version
@@ -51,13 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
     except (InputError, NumericalError) as error:
-        return _failed(str(error), USAGE_ERROR)
+        return _failed(in_options(str(error)), USAGE_ERROR)
     except BrokenPipeError:  # the reader of our output left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nowhere()
         return UNEXPECTED_ERROR
     except OSError as error:
         return _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), USAGE_ERROR)
+    except MemoryError:
+        return _failed("expected less data, or shorter forecasts, than memory holds", USAGE_ERROR)
     except Exception as error:
+        if _came_of_an_interrupt(error):
+            return _failed("interrupted", INTERRUPTED)
         return _failed(f"unexpected {type(error).__name__}: {error}; please report it", UNEXPECTED_ERROR)
 
 
@@ -66,44 +71,67 @@ def _failed(message: str, status: int) -> int:
     return status
 
 
+def _came_of_an_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: compiled code turns it into a SystemError."""
+    while isinstance(error, SystemError):
+        error = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt)
+
+
 def _fit(arguments: argparse.Namespace) -> int:
-    say = _nothing if arguments.quiet else _say
+    say = _nothing if arguments.quiet else _say if arguments.output is None else _say_if_heard
     model = model_named(arguments.model, covariance=arguments.covariance)
-    stopping = Stopping() if arguments.max_iterations is None else Stopping(max_iterations=arguments.max_iterations)
-    table = read_table(
+    stopping = Stopping(max_iterations=arguments.max_iterations)
+    table = _table(arguments)
+    steps, levels, folder = arguments.forecast, arguments.levels, arguments.output
+    if steps:
+        check_continuable(table, steps)
+    if folder is not None:
+        check_names(table.values, levels)
+        prepare_folder(folder, arguments.csv)
+    say(f"{name_of(arguments.csv)}: {table.describe()}\n")
+    progress = arguments.progress
+    if progress is None:
+        progress = sys.stderr.isatty() and not arguments.quiet
+    fitted = _fitted(model, table, stopping, progress, name_of(arguments.csv))
+    say(str(fitted.summary()))
+    written = [] if folder is None else write_results(fitted, folder, steps=steps, levels=levels)
+    if steps and folder is None:
+        say(f"\n{forecast_table(fitted, steps, levels).to_string()}")
+    if not arguments.no_crosscheck and not arguments.quiet:
+        if progress:
+            print("Checking against statsmodels ...", file=sys.stderr, flush=True)
+        say(f"\n{_checked(fitted)}")
+    if written:
+        say("\nWritten:\n" + "\n".join(f"  {path}" for path in written))
+    if arguments.quiet and not fitted.em.stop_reason.is_converged:
+        print(f"kalman-em: {' '.join(unconverged(fitted.em).split())}", file=sys.stderr)
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> Table:
+    dialect = Dialect(separator=arguments.separator, decimal=arguments.decimal, has_header=not arguments.no_header)
+    return read_table(
         arguments.csv,
         index=arguments.index,
         values=arguments.values,
         series=arguments.series,
         unlabelled=arguments.no_index,
         fill_gaps=arguments.fill_gaps,
+        dialect=dialect,
+        encoding=arguments.encoding,
     )
-    say(f"{'standard input' if arguments.csv == '-' else arguments.csv}: {table.describe()}\n")
-    fitted = _fitted(model, table, stopping, arguments.progress)
-    say(str(fitted.summary()))
-    steps, levels = arguments.forecast, arguments.levels
-    written = [] if arguments.output is None else write_results(fitted, arguments.output, steps=steps, levels=levels)
-    if steps and arguments.output is None:
-        say(f"\n{forecast_table(fitted, steps, levels).to_string()}")
-    if not arguments.no_crosscheck and not arguments.quiet:
-        say(f"\n{_checked(fitted)}")
-    if written:
-        say("\nWritten:\n" + "\n".join(f"  {path}" for path in written))
-    return 0
 
 
-def _fitted(model: Model, table: Table, stopping: Stopping, progress: bool) -> Fit:
-    if table.series is None:
-        return fit(model, table.frame, values=table.values, stopping=stopping, progress=progress)
-    return fit(
-        model,
-        table.frame.reset_index(drop=table.index is None),
-        time=table.index,
-        series=table.series,
-        values=table.values,
-        stopping=stopping,
-        progress=progress,
-    )
+def _fitted(model: Model, table: Table, stopping: Stopping, progress: bool, name: str) -> Fit:
+    frame = table.frame if table.series is None else table.frame.reset_index(drop=table.index is None)
+    time = None if table.series is None else table.index
+    try:
+        return fit(
+            model, frame, time=time, series=table.series, values=table.values, stopping=stopping, progress=progress
+        )
+    except InputError as error:
+        raise InputError(in_options(str(error), name)) from error
 
 
 def _checked(fitted: Fit) -> str:
@@ -114,7 +142,11 @@ def _checked(fitted: Fit) -> str:
 
 
 def _forecast(arguments: argparse.Namespace) -> int:
-    table = forecast_table(load(arguments.parameters), arguments.steps, arguments.levels)
+    if arguments.output is not None:
+        check_file(arguments.output, arguments.parameters)
+    fitted = load(arguments.parameters)
+    inputs = future_inputs(fitted, arguments.inputs, arguments.steps)
+    table = forecast_table(fitted, arguments.steps, arguments.levels, inputs)
     write_table(table, sys.stdout if arguments.output is None else arguments.output)
     return 0
 
@@ -135,71 +167,17 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _say_if_heard(text: str) -> None:
+    """Print, and go on without a reader: there are files to write."""
+    try:
+        _say(text)
+    except BrokenPipeError:
+        _print_nowhere()
+
+
+def _print_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _nothing(text: str) -> None:
     del text
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="kalman-em",
-        description="Learn state-space models from time series by expectation-maximisation.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"kalman-em {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    _add_fit(commands)
-    forecast = commands.add_parser("forecast", help="forecast from a saved fit, as CSV", allow_abbrev=False)
-    forecast.add_argument("parameters", type=Path, help="the parameters.json that a fit left")
-    forecast.add_argument("--steps", type=_count, required=True, metavar="N", help="how many rows ahead")
-    forecast.add_argument("--levels", type=_levels, default=(80.0, 95.0), help="interval levels in per cent: 80,95")
-    forecast.add_argument("--output", type=Path, metavar="FILE", help="a CSV file; standard output when left out")
-    forecast.set_defaults(run=_forecast)
-    shelf = commands.add_parser("datasets", help="list the data sets, or describe one", allow_abbrev=False)
-    shelf.add_argument("name", nargs="?", help="a data set")
-    shelf.add_argument("--csv", action="store_true", help="print it as CSV, to save or to pipe into `kalman-em fit -`")
-    shelf.set_defaults(run=_datasets)
-    return parser
-
-
-def _add_fit(commands: argparse._SubParsersAction[Parser]) -> None:
-    parser = commands.add_parser("fit", help="fit a model to a CSV file", allow_abbrev=False, description=FIT)
-    add = parser.add_argument
-    add("csv", metavar="CSV", help="a CSV file with a header, rows in time order; - for standard input")
-    add("--model", required=True, metavar="MODEL", help=f"one of: {', '.join(model_names())}")
-    add("--covariance", default="full", metavar="FORM", help="noise of several columns: full (default) or diagonal")
-    add("--values", type=_names, action="extend", default=[], metavar="COL[,COL]", help="the columns of values")
-    labels = parser.add_mutually_exclusive_group()
-    labels.add_argument("--index", metavar="COL", help="the column that labels the rows; found when left out")
-    labels.add_argument("--no-index", action="store_true", help="no labels: every row is one step")
-    add("--fill-gaps", action="store_true", help="put an empty row wherever the labels skip a regular step")
-    add("--series", metavar="COL", help="the column that tells series apart; they share the parameters")
-    add("--forecast", type=_count, default=0, metavar="N", help="forecast N rows ahead")
-    add("--levels", type=_levels, default=(80.0, 95.0), metavar="L,L", help="interval levels in per cent (80,95)")
-    add("--max-iterations", type=_count, metavar="N", help="most EM iterations")
-    add("--output", type=Path, metavar="FOLDER", help="where to leave the results, created if absent")
-    add("--progress", action="store_true", help="show progress on stderr")
-    add("--no-crosscheck", action="store_true", help="leave out the check against statsmodels")
-    add("--quiet", action="store_true", help="print nothing, leave out that check")
-    parser.set_defaults(run=_fit)
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError(f"expected names of columns, got {text!r}")
-    return names
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _levels(text: str) -> tuple[float, ...]:
-    try:
-        return checked_levels([float(part) for part in text.split(",")])
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error).removeprefix("levels: ")) from error
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected per cent such as 80,95, got {text!r}") from error

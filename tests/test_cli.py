@@ -158,12 +158,42 @@ def test_without_a_folder_the_forecast_is_printed_and_nothing_is_left(
 
 
 def test_quiet_prints_nothing_and_leaves_the_files(run: Run, tmp_path: Path) -> None:
-    assert run("fit", NILE, "--model", "local-level", "--quiet", "--output", tmp_path, "--max-iterations", 3) == (
+    assert run("fit", NILE, "--model", "local-level", "--quiet", "--output", tmp_path) == (0, "", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"parameters.json", "smoothed.csv", "plot.png"}
+
+
+def test_quiet_says_in_a_line_that_em_did_not_converge(run: Run) -> None:
+    assert run("fit", NILE, "--model", "local-level", "--quiet", "--max-iterations", 3) == (
         0,
         "",
-        "",
+        "kalman-em: EM did not converge: max_iterations after 3 iterations. Raise --max-iterations.\n",
     )
-    assert {path.name for path in tmp_path.iterdir()} == {"parameters.json", "smoothed.csv", "plot.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_terminal", "shows"),
+    [
+        ((), True, True),
+        ((), False, False),
+        (("--quiet",), True, False),
+        (("--no-progress",), True, False),
+        (("--progress",), False, True),
+    ],
+)
+def test_progress_is_shown_on_a_terminal(
+    options: tuple[str, ...], is_terminal: bool, shows: bool, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    learn = cli.fit
+
+    def spy(*arguments: object, **given: object) -> kem.Fit:
+        asked.append(given.pop("progress"))
+        return learn(*arguments, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli, "fit", spy)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    run("fit", NILE, "--model", "local-level", *QUICK, *options)
+    assert asked == [shows]
 
 
 def test_progress_is_on_stderr(run: Run) -> None:
@@ -187,7 +217,7 @@ def test_a_check_that_cannot_be_made_is_said_in_a_line(run: Run, monkeypatch: py
 
 
 def standard_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode("utf-8"))))
 
 
 def test_standard_input_is_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,89 +303,21 @@ def test_there_is_one_version() -> None:
     assert f"## [{VERSION}]" in (FOLDER.parent / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-# What can be wrong
+def test_files_are_there_even_if_the_reader_leaves_early(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kalman_em", "fit", NILE, "--model", "local-level", *QUICK, "--output", tmp_path]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=FOLDER.parent
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(f"{NILE}: 100 rows")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0
+    assert (tmp_path / "plot.png").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "the following arguments are required: command (see kalman-em --help)"),
-        (("fti",), "argument command: invalid choice: 'fti'"),
-        (("fit", "--model", "local-level"), "the following arguments are required: CSV (see kalman-em fit --help)"),
-        (("fit", NILE), "the following arguments are required: --model"),
-        (
-            ("fit", NILE, "--model", "local-levle"),
-            "(did you mean local-level?); expected one of: local-level, local-linear",
-        ),
-        (
-            ("fit", NILE, "--model", "arima"),
-            "model 'arima' is not known; expected one of: local-level, local-linear-trend",
-        ),
-        (("fit", NILE, "--model", "local-level", "--covariance", "diag"), "covariance 'diag' is not known"),
-        (("fit", NILE, "--model", "local-level", "--forecast", "-3"), "argument --forecast: expected"),
-        (("fit", NILE, "--model", "local-level", "--forecast", "ten"), "a whole number of at least 1, got 'ten'"),
-        (("fit", NILE, "--model", "local-level", "--max-iterations", "0"), "--max-iterations: expected a whole number"),
-        (
-            ("fit", NILE, "--model", "local-level", "--levels", "0.95"),
-            "--levels: expected per cent, got 0.95; write 95",
-        ),
-        (("fit", NILE, "--model", "local-level", "--levels", "80;95"), "--levels: expected per cent such as 80,95"),
-        (("fit", NILE, "--model", "local-level", "--values", ","), "--values: expected names of columns"),
-        (
-            ("fit", NILE, "--model", "local-level", "--values", "flow"),
-            "no column is called 'flow'; expected one of: year, flow_",
-        ),
-        (
-            ("fit", NILE, "--model", "local-level", "--index", "date"),
-            "no column is called 'date'; expected one of: year, flow_",
-        ),
-        (("fit", NILE, "--model", "local-level", "--series", "id"), "no column is called 'id'"),
-        (("fit", NILE, "--model", "local-level", "--index", "year", "--no-index"), "not allowed with argument --index"),
-        (
-            ("fit", NILE, "--model", "local-level", "--values", "year", "--index", "year"),
-            "'year': expected one use of it",
-        ),
-        (("fit", NILE, "--model", "local-level", "--outptu", "x"), "unrecognized arguments: --outptu x"),
-        (("fit", "absent.csv", "--model", "local-level"), "absent.csv: No such file or directory"),
-        (("fit", FOLDER, "--model", "local-level"), "Is a directory"),
-        (
-            ("fit", FOLDER / "penguins.csv", "--model", "local-level", "--values", "sex"),
-            "'sex': expected numbers, got 'MALE'",
-        ),
-        (("forecast", NILE, "--steps", "2"), "nile_annual.csv: is not JSON"),
-        (("forecast", "absent.json", "--steps", "2"), "absent.json: cannot be read"),
-        (("forecast", "absent.json"), "required: --steps"),
-        (("datasets", "nil"), "data set 'nil' is not known; expected one of: co2"),
-        (("datasets", "--csv"), "--csv: expected the name of a data set"),
-    ],
-)
-def test_wrong_arguments_are_one_line(arguments: tuple[object, ...], message: str, fails: Callable[..., str]) -> None:
-    assert message in fails(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "a.csv: is empty"),
-        ("date,y\n2024-03-01,1\n2024-03-02,1,2\n", "a.csv: is not CSV (Error tokenizing data."),
-        (
-            "date,y\n2024-03-01,1\n2024-03-08,2\n2024-03-22,3\n",
-            "got a gap after 2024-03-08 (1 label missing before 2024",
-        ),
-        ("date,y\n2024-03-01,1\n2024-03-02,inf\n2024-03-03,2\n", "column 'y' holds inf at 2024-03-02"),
-        ("y\n1.0\n", "expected at least two rows"),
-        ("date,y\n2024-03-01,1\n2024-03-02,\n2024-03-03,\n", "expected at least 2 observed values"),
-    ],
-)
-def test_wrong_files_are_one_line(text: str, message: str, fails: Callable[..., str], tmp_path: Path) -> None:
-    source = write(tmp_path / "a.csv", text)
-    assert message in fails("fit", source, "--model", "local-level", "--quiet")
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(fails: Callable[..., str], tmp_path: Path) -> None:
-    file = write(tmp_path / "file", "")
-    message = fails("fit", NILE, "--model", "local-level", "--quiet", "--max-iterations", 1, "--output", file)
-    assert message == f"{file}: File exists"
+# What goes wrong under way
 
 
 def test_a_numerical_error_is_one_line(fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,6 +340,34 @@ def test_what_nobody_expected_is_one_line_too(run: Run, monkeypatch: pytest.Monk
         "",
         "kalman-em: error: unexpected TypeError: no such thing; please report it\n",
     )
+
+
+def test_ctrl_c_in_compiled_code_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        try:
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as error:
+                raise SystemError("inner returned a result with an exception set") from error
+        except SystemError as error:
+            raise SystemError("outer returned a result with an exception set") from error
+
+    monkeypatch.setattr(cli, "fit", interrupt)
+    assert run("fit", NILE, "--model", "local-level", "--quiet") == (130, "", "kalman-em: error: interrupted\n")
+
+
+def test_semicolons_and_decimal_commas(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "date;y\n2024-03-01;1,5\n2024-03-02;2,5\n2024-03-03;\n2024-03-04;1\n")
+    options = ("--separator", ";", "--decimal", ",", "--output", tmp_path / "out")
+    status, out, _ = run("fit", source, "--model", "local-level", *options, *QUICK)
+    assert (status, "4 rows; date 2024-03-01 to 2024-03-04; values y" in out) == (0, True)
+    assert kem.load(tmp_path / "out" / "parameters.json").panel.series[0].values[0, 0] == 1.5
+
+
+def test_a_file_without_a_header_keeps_its_first_row(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", "2024-03-01,1.5\n2024-03-02,2.5\n2024-03-03,1\n")
+    status, out, _ = run("fit", source, "--model", "local-level", "--no-header", *QUICK)
+    assert (status, "3 rows; column1 2024-03-01 to 2024-03-03; values column2" in out) == (0, True)
 
 
 def test_ctrl_c_outside_the_fit_ends_quietly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,18 @@
-"""A CSV file read into a labelled table: which column labels the rows, and which hold the values."""
+"""A CSV file read into a labelled table, ready for a fit."""
 
 from __future__ import annotations
 
-import io
-import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from kalman_em.console.labelling import check_steps, filled, labels_of, looks_like_labels
+from kalman_em.console.columns import Roles, assigned
+from kalman_em.console.labelling import labels_of
+from kalman_em.console.sheet import Dialect, read_sheet
+from kalman_em.console.steps import check_order, check_steps, filled
+from kalman_em.console.text import name_of, read_text
 from kalman_em.errors import InputError
 from kalman_em.frames.labels import shown
 
@@ -33,6 +33,8 @@ class Table:
         The column that tells the series apart.
     left_out : list of str
         Columns that are neither.
+    n_filled : int
+        How many empty rows were put in.
     """
 
     frame: pd.DataFrame
@@ -40,17 +42,24 @@ class Table:
     index: str | None
     series: str | None
     left_out: list[str]
+    n_filled: int = 0
 
     def describe(self) -> str:
         """Return one line on what was read."""
-        labels = self.frame.index
-        index = "rows unlabelled" if self.index is None else f"{self.index} {shown(labels[0])} to {shown(labels[-1])}"
-        parts = [f"{len(self.frame)} rows", index, f"values {', '.join(self.values)}"]
+        parts = [f"{len(self.frame)} rows", self._labels(), f"values {', '.join(self.values)}"]
         if self.series is not None:
             parts.append(f"{self.frame[self.series].nunique()} series by {self.series}")
+        if self.n_filled:
+            parts.append(f"{self.n_filled} of the rows empty, put in for skipped steps")
         if self.left_out:
             parts.append(f"left out {', '.join(self.left_out)}")
         return "; ".join(parts)
+
+    def _labels(self) -> str:
+        labels = self.frame.index
+        if self.index is None:
+            return "rows unlabelled"
+        return f"{self.index} {shown(labels.min())} to {shown(labels.max())}"
 
 
 def read_table(
@@ -61,13 +70,15 @@ def read_table(
     series: str | None = None,
     unlabelled: bool = False,
     fill_gaps: bool = False,
+    dialect: Dialect | None = None,
+    encoding: str = "utf-8",
 ) -> Table:
     """Return the CSV file `source` (``-``: standard input) as a table.
 
-    The labels are in the column `index`; without it in the first column, if that is called date, year or the like,
-    or holds dates or growing whole numbers, and is not one of `values`. `unlabelled` has none. The values are
-    `values`, or else every other column of numbers. `fill_gaps` puts an empty row wherever a regular step was
-    skipped.
+    The labels are in the column `index`; without it in the first column (that of the series aside), if that is
+    called date, year or the like, or holds dates or growing whole numbers, and is not one of `values`. `unlabelled`
+    has none. The values are `values`, or else every other column of numbers. `fill_gaps` puts an empty row wherever
+    a regular step was skipped.
 
     Raises
     ------
@@ -77,96 +88,48 @@ def read_table(
     OSError
         If the file cannot be read.
     """
-    frame = _frame(source)
-    for name in [*values, *([index] if index else []), *([series] if series else [])]:
-        _check_there(frame, name)
-    if index is None and not unlabelled:
-        index = _found_index(frame, {*values, series})
-    columns = list(values) or _numbers(frame, {index, series})
-    for position, name in enumerate(columns):
-        if name in (index, series) or name in columns[:position]:
-            raise InputError(f"column {name!r}: expected one use of it, got two")
-        _check_numbers(frame[name])
-    left_out = [name for name in frame.columns if name not in (index, series, *columns)]
-    if series is not None and frame[series].isna().any():
-        raise InputError(f"column {series!r}: expected the name of a series in every row, got an empty field")
-    labelled = frame[columns if series is None else [series, *columns]]
-    if index is not None:
-        labelled = labelled.set_axis(labels_of(frame[index]), axis=0)
-    labelled = _regular(labelled, series, fill_gaps)
-    return Table(frame=labelled, values=columns, index=index, series=series, left_out=left_out)
-
-
-def _frame(source: str) -> pd.DataFrame:
-    name = "standard input" if source == "-" else source
-    try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # A blank line is a row (the only way to write a missing value in a single column), but for the last.
-            frame = pd.read_csv(
-                io.StringIO(text.strip("\r\n")),
-                skipinitialspace=True,
-                skip_blank_lines=False,
-                index_col=False,
-                low_memory=False,
-            )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: is not CSV (not UTF-8 text)") from error
-    except pd.errors.EmptyDataError as error:
-        raise InputError(f"{name}: is empty") from error
-    except pd.errors.ParserWarning as error:
-        raise InputError(f"{name}: is not CSV (rows are longer than the header)") from error
-    except pd.errors.ParserError as error:
-        raise InputError(f"{name}: is not CSV ({error})") from error
-    frame.columns = pd.Index([str(column).strip() for column in frame.columns])
-    if frame.empty:
-        raise InputError(f"{name}: has a header but no rows")
-    return frame
-
-
-def _check_there(frame: pd.DataFrame, name: str) -> None:
-    if name not in frame.columns:
-        raise InputError(f"no column is called {name!r}; expected one of: {', '.join(frame.columns)}")
-
-
-def _found_index(frame: pd.DataFrame, taken: set[str | None]) -> str | None:
-    first = str(frame.columns[0])
-    is_labels = frame.shape[1] > 1 and first not in taken and looks_like_labels(frame[first])
-    return first if is_labels else None
-
-
-def _numbers(frame: pd.DataFrame, taken: set[str | None]) -> list[str]:
-    others = [str(name) for name in frame.columns if name not in taken]
-    columns = [
-        name
-        for name in others
-        if pd.api.types.is_numeric_dtype(frame[name]) and frame[name].dtype != bool and frame[name].notna().any()
-    ]
-    if columns:
-        return columns
-    for name in others:
-        _check_numbers(frame[name])
-    raise InputError("expected a column of numbers beside the one that labels the rows, got none")
-
-
-def _check_numbers(column: pd.Series[Any]) -> None:
-    if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype != bool:
-        return
-    numbers = pd.to_numeric(column.astype(str), errors="coerce")
-    row = int((numbers.isna() & column.notna()).to_numpy().argmax())
-    raise InputError(
-        f"column {column.name!r}: expected numbers, got {str(column.iloc[row])!r} in line {row + 2}; an empty field "
-        "marks a missing value"
+    dialect = Dialect() if dialect is None else dialect
+    sheet = read_sheet(read_text(source, encoding), name_of(source), dialect)
+    roles = assigned(sheet, index=index, values=values, series=series, unlabelled=unlabelled)
+    if roles.series is not None and sheet.frame[roles.series].isna().any():
+        line = sheet.lines[int(sheet.frame[roles.series].isna().to_numpy().argmax())]
+        raise InputError(
+            f"column {roles.series!r}: expected the name of a series in every row, got an empty field or NA in "
+            f"line {line}"
+        )
+    frame = sheet.frame[roles.values if roles.series is None else [roles.series, *roles.values]]
+    if roles.index is not None:
+        frame = frame.set_axis(labels_of(sheet.frame[roles.index], sheet.lines), axis=0)
+    elif fill_gaps:
+        raise InputError("--fill-gaps: expected a column that labels the rows (name it with --index), got none")
+    regular = _regular(frame, sheet.lines, roles, fill_gaps)
+    return Table(
+        frame=regular,
+        values=roles.values,
+        index=roles.index,
+        series=roles.series,
+        left_out=roles.left_out,
+        n_filled=len(regular) - len(frame),
     )
 
 
-def _regular(frame: pd.DataFrame, series: str | None, fill_gaps: bool) -> pd.DataFrame:
+def _regular(frame: pd.DataFrame, lines: list[int], roles: Roles, fill_gaps: bool) -> pd.DataFrame:
     """Return the frame with every series in regular steps, or raise; in a panel the series follow one another."""
-    if series is None:
-        return filled(frame) if fill_gaps else check_steps(frame)
+    if roles.index is None:
+        return frame
+    if roles.series is None:
+        return _in_steps(frame, lines, f"column {roles.index!r}", fill_gaps)
+    codes, keys = pd.factorize(frame[roles.series])
     parts = []
-    for key, part in frame.groupby(series, sort=False):
-        regular = filled(part) if fill_gaps else check_steps(part, key)
-        parts.append(regular.assign(**{series: key}))
+    for code, key in enumerate(keys.tolist()):
+        rows = np.flatnonzero(codes == code)
+        where = f"column {roles.index!r} of series {key!r}"
+        regular = _in_steps(frame.iloc[rows].copy(), [lines[row] for row in rows], where, fill_gaps)
+        regular[roles.series] = key  # in the empty rows too
+        parts.append(regular)
     return pd.concat(parts)
+
+
+def _in_steps(frame: pd.DataFrame, lines: list[int], where: str, fill_gaps: bool) -> pd.DataFrame:
+    check_order(frame.index, lines, where)
+    return filled(frame, where) if fill_gaps else check_steps(frame, where)
