@@ -1,0 +1,60 @@
+"""The benchmark compares equals: the C++ reference and this package reach the same numbers on its own workloads."""
+
+import importlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("reference")
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Return the modules of the benchmark by name."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def reference_answer(bench, workload, case, variant, folder):
+    path = folder / f"{workload.name}.case"
+    case.write(path)
+    # Unoptimised: quick to compile, and the same program.
+    flags = ("-std=c++17", "-O0")
+    program = bench("reference").compiled(case.start.state_dim, case.start.obs_dim, folder, flags)
+    command = [program, path, workload.kind, variant]
+    done = subprocess.run(command, input="\n", capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[1])
+
+
+def own_answer(bench, workload, case):
+    outcome = bench("ours").prepared(case, workload.kind, "frozen")()
+    checks = {name: block.ravel().tolist() for name, block in outcome.checks().items()}
+    return {"log_likelihood": outcome.log_likelihood, "checks": checks}
+
+
+@pytest.mark.parametrize("name", ["loglike-d1", "smooth-d4", "em-d4", "em-d4-missing", "em-d10"])
+def test_reference_and_package_agree(bench, folder, name):
+    workload = bench("workloads").WORKLOADS[name]
+    case = workload.case(is_quick=True)
+    own = own_answer(bench, workload, case)
+    for variant in workload.variants:
+        answer = reference_answer(bench, workload, case, variant, folder)
+        assert bench("agreement").difference(own, answer) == ""
+
+
+def test_a_difference_is_seen(bench):
+    first = {"log_likelihood": -10.0, "checks": {"F": [1.0, 2.0]}}
+    difference = bench("agreement").difference
+    assert difference(first, {"log_likelihood": -10.0 * (1 + 1e-7)}).startswith("disagrees (log-likelihood")
+    assert difference(first, {"log_likelihood": float("nan")}).startswith("disagrees (log-likelihood")
+    assert difference(first, {"log_likelihood": -10.0, "checks": {"F": [1.0, 2.1]}}).startswith("disagrees (F")
