@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,30 +22,82 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def as_floats(value: Any, name: str, *, allow_nan: bool = False) -> Array:
-    """Return a read-only float64 copy of `value`.
+def as_floats(value: Any, name: str, *, allow_nan: bool = False, allow_bool: bool = True) -> Array:
+    """Return a read-only float64 copy of `value`; None in it is NaN, as in pandas, and so are masked entries.
 
     Raises
     ------
     InputError
-        If `value` is not numeric, or holds inf (or NaN, unless `allow_nan`).
+        If `value` is not numeric, holds inf (or NaN, unless `allow_nan`), or booleans without `allow_bool`.
+
+    Examples
+    --------
+    >>> as_floats([1, None], "values", allow_nan=True)
+    array([ 1., nan])
     """
-    try:
-        source = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: expected numbers, got {type(value).__name__} ({error})") from error
-    if source.dtype.kind in "USMmc" or (source.dtype == object and _holds_text(source)):
-        raise InputError(f"{name}: expected real numbers, got values of type {_type_of(source)}")
-    try:
-        array: Array = np.array(source, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: expected numbers, got {type(value).__name__} ({error})") from error
-    if np.isinf(array).any():
-        raise InputError(f"{name}: holds inf at {first_position(np.isinf(array))}; NaN is the marker for missing")
-    if not allow_nan and np.isnan(array).any():
-        raise InputError(f"{name}: holds NaN at {first_position(np.isnan(array))}; expected finite numbers")
+    source = _as_source(value, name)
+    if source.dtype.kind not in "iufbO":
+        raise InputError(f"{name}: expected real numbers, got {_described(source)}")
+    if source.dtype == bool and not allow_bool:
+        raise InputError(f"{name}: expected numbers, got booleans; turn them into 0 and 1 with .astype(float)")
+    odd = _odd_item(source) if source.dtype == object else ""
+    if odd:
+        raise InputError(f"{name}: expected real numbers, got {odd}")
+    array: Array = np.array(source, dtype=np.float64, order="C")
+    for marks, what in ((np.isinf(array), "inf"), (np.isnan(array), "NaN")):
+        if (what == "NaN" and allow_nan) or not marks.any():
+            continue
+        if array.ndim == 0:
+            raise InputError(f"{name}: expected a finite number, got {what}")
+        remedy = "NaN is the marker for missing" if allow_nan else "expected finite numbers"
+        raise InputError(f"{name}: holds {what} at {first_position(marks)}; {remedy}")
     array.setflags(write=False)
     return array
+
+
+def as_input_rows(value: Any, n_rows: int, n_columns: int | None, name: str = "inputs") -> Array:
+    """Return known inputs as a read-only array of shape (n_rows, n_columns); one dimension is one column.
+
+    Raises
+    ------
+    InputError
+        If `value` is not of finite numbers, or its shape is wrong (`n_columns` of None takes any number).
+
+    Examples
+    --------
+    >>> as_input_rows([3.0, 4.0], 2, 1).tolist()
+    [[3.0], [4.0]]
+    """
+    array = as_floats(value, name)
+    rows = array[:, None] if array.ndim == 1 else array
+    if rows.ndim != 2 or len(rows) != n_rows or (n_columns is not None and rows.shape[1] != n_columns):
+        shape = shape_text((n_rows, "k" if n_columns is None else n_columns))
+        raise InputError(f"{name}: expected shape {shape}, one row a step, got {array.shape}")
+    return frozen(rows)
+
+
+def as_count(value: Any, name: str, *, at_least: int = 1) -> int:
+    """Return `value` as an int; `InputError` unless it is a whole number (no bool) of at least `at_least`.
+
+    Examples
+    --------
+    >>> as_count(3, "n_steps")
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
+        raise InputError(f"{name}: expected a whole number of at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def shape_text(shape: tuple[int | str, ...]) -> str:
+    """Return a shape for a message, letters for lengths that are open.
+
+    Examples
+    --------
+    >>> shape_text(("T", 2)), shape_text((3,))
+    ('(T, 2)', '(3,)')
+    """
+    return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
 
 
 def check_shape(array: NDArray[Any], shape: tuple[int, ...], name: str) -> None:
@@ -59,11 +112,30 @@ def first_position(mask: BoolArray) -> str:
     return f"position {position[0] if len(position) == 1 else position}"
 
 
-def _holds_text(source: NDArray[Any]) -> bool:
-    return any(isinstance(item, str | bytes) for item in source.ravel())
+def _as_source(value: Any, name: str) -> NDArray[Any]:
+    if value is None:
+        raise InputError(f"{name}: expected numbers, got None")
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "iufb":
+        # A mask says missing; numpy would drop it here and take what lies below.
+        return np.ma.filled(value.astype(np.float64), np.nan)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected rows of equal length, got a ragged {type(value).__name__}") from error
 
 
-def _type_of(source: NDArray[Any]) -> str:
-    if source.dtype == object:
-        return next(type(item).__name__ for item in source.ravel() if isinstance(item, str | bytes))
-    return str(source.dtype)
+def _described(source: NDArray[Any]) -> str:
+    """Return what an array of another kind than numbers holds."""
+    if source.dtype.kind in "US":
+        return f"text such as {next((item for item in source.ravel().tolist()), '')!r}"
+    return {"c": "complex numbers", "M": "dates", "m": "durations"}.get(source.dtype.kind, f"dtype {source.dtype}")
+
+
+def _odd_item(source: NDArray[Any]) -> str:
+    """Return the first item of an array of objects that is neither a real number nor None, for a message."""
+    for position, item in enumerate(source.ravel()):
+        if item is not None and not isinstance(item, Real):
+            at = np.unravel_index(position, source.shape)
+            where = f" at position {tuple(map(int, at)) if len(at) > 1 else position}" if at else ""
+            return f"{item!r} ({type(item).__name__}){where}"
+    return ""

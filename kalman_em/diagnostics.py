@@ -126,7 +126,7 @@ def consistency(
     True
     """
     n_steps = len(filtered.innovations)
-    (level,) = checked_levels((level,))
+    (level,) = checked_levels((level,), "level")
     lags = max(1, min(10, n_steps // 5)) if lags is None else lags
     if isinstance(lags, bool) or not isinstance(lags, int | np.integer) or not 1 <= lags <= max(n_steps - 2, 1):
         raise InputError(f"lags: expected a whole number from 1 to {max(n_steps - 2, 1)}, got {lags!r}")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, as_floats, frozen
-from kalman_em.errors import InputError
+from kalman_em.arrays import Array, BoolArray, as_floats, as_input_rows, frozen
+from kalman_em.errors import InputError, UnknownNameError
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,14 +19,14 @@ class Observations:
     Parameters
     ----------
     values : array_like, shape (T, p)
-        What was measured, time axis first. Any entry may be NaN.
+        What was measured, time axis first. Any entry may be NaN (None and masked entries become NaN).
     times : array_like, shape (T,), optional
         The time of each row, increasing, in the user's unit.
     index : sequence of length T, optional
         Labels of the rows (a pandas index, say); carried along, never read here.
     names : sequence of str of length p, optional
         Names of the columns; ``y1``, ``y2``, ... when left out.
-    inputs : array_like, shape (T, k), optional
+    inputs : array_like, shape (T, k) or (T,) for k of 1, optional
         Known inputs u; row t acts on the observation at t and on the step from t to t+1.
 
     Raises
@@ -51,23 +51,18 @@ class Observations:
     is_missing: BoolArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        values = as_floats(self.values, "values", allow_nan=True)
-        if values.ndim != 2:
-            raise InputError(f"values: expected shape (T, p), rows in time order, got {values.shape}")
+        values = _checked_values(self.values)
         n_steps, obs_dim = values.shape
-        if n_steps == 0 or obs_dim == 0:
-            raise InputError(f"values: expected at least one row and one column, got shape {values.shape}")
-        names = tuple(f"y{i + 1}" for i in range(obs_dim)) if self.names is None else tuple(map(str, self.names))
-        if len(names) != obs_dim:
-            raise InputError(f"names: expected {obs_dim} names, one a column of values, got {len(names)}: {names}")
-        if len(set(names)) != len(names):
-            raise InputError(f"names: expected distinct names, got {names}")
-        if self.index is not None and len(self.index) != n_steps:
-            raise InputError(f"index: expected {n_steps} labels, one a row of values, got {len(self.index)}")
+        names = _checked_names(self.names, obs_dim)
+        if self.index is not None:
+            n_labels = len(_sequence(self.index, "index", "labels"))
+            if n_labels != n_steps:
+                raise InputError(f"index: expected {n_steps} labels, one a row of values, got {n_labels}")
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "times", _checked_times(self.times, n_steps))
-        object.__setattr__(self, "inputs", _checked_inputs(self.inputs, n_steps))
+        inputs = None if self.inputs is None else as_input_rows(self.inputs, n_steps, None)
+        object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "is_missing", frozen(np.isnan(values)))
 
     @property
@@ -119,23 +114,13 @@ class Panel:
     keys: tuple[Hashable, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.series, Observations):
-            raise InputError("series: expected a sequence of Observations, got one alone; put it in a list")
-        series = tuple(self.series)
-        if not series:
-            raise InputError("series: expected at least one series, got none")
-        for position, one in enumerate(series):
-            if not isinstance(one, Observations):
-                raise InputError(f"series: expected Observations, got {type(one).__name__} at position {position}")
-            if one.names != series[0].names:
-                raise InputError(f"series: expected columns {series[0].names} in every series, got {one.names}")
-            if one.input_dim != series[0].input_dim:
-                raise InputError(
-                    f"series: expected {series[0].input_dim} inputs in every series, got {one.input_dim} at {position}"
-                )
-        keys = tuple(range(len(series))) if self.keys is None else tuple(self.keys)
+        series = _checked_series(self.series)
+        keys = tuple(range(len(series))) if self.keys is None else tuple(_sequence(self.keys, "keys", "keys"))
         if len(keys) != len(series):
             raise InputError(f"keys: expected {len(series)} keys, one a series, got {len(keys)}")
+        for key in keys:
+            if not isinstance(key, Hashable):
+                raise InputError(f"keys: expected keys that can be hashed, got {key!r} ({type(key).__name__})")
         if len(set(keys)) != len(keys):
             raise InputError("keys: expected distinct keys, got a repeated one")
         object.__setattr__(self, "series", series)
@@ -151,10 +136,17 @@ class Panel:
         return self.series[self.position(key)]
 
     def position(self, key: Hashable) -> int:
-        """Return the position of the series called `key`; `InputError` if there is none."""
-        if self.keys is None or key not in self.keys:
-            shown = ", ".join(repr(k) for k in (self.keys or ())[:10])
-            raise InputError(f"series: no series is called {key!r}; expected one of: {shown}")
+        """Return the position of the series called `key`.
+
+        Raises
+        ------
+        InputError
+            If there is none (a `KeyError` too).
+        """
+        # An array, which cannot be hashed, would be compared with the keys element by element.
+        if self.keys is None or not isinstance(key, Hashable) or key not in self.keys:
+            shown = ", ".join(repr(k) for k in (self.keys or ())[:10]) + (", ..." if len(self) > 10 else "")
+            raise UnknownNameError(f"series: no series is called {key!r}; expected one of: {shown}")
         return self.keys.index(key)
 
     @property
@@ -183,6 +175,62 @@ class Panel:
         return sum(one.n_observed for one in self.series)
 
 
+def _sequence(value: Any, name: str, what: str) -> Any:
+    if isinstance(value, str | bytes) or not (hasattr(value, "__len__") and hasattr(value, "__iter__")):
+        raise InputError(f"{name}: expected a sequence of {what}, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _checked_values(given: Any) -> Array:
+    values = as_floats(given, "values", allow_nan=True, allow_bool=False)
+    if values.ndim == 1:
+        raise InputError(
+            f"values: expected shape (T, p), rows in time order, got {values.shape}; one column of T values has shape "
+            "(T, 1), as numpy.reshape(values, (-1, 1)) gives it"
+        )
+    if values.ndim != 2:
+        raise InputError(f"values: expected shape (T, p), rows in time order, got {values.shape}")
+    if values.size == 0:
+        raise InputError(f"values: expected at least one row and one column, got shape {values.shape}")
+    return values
+
+
+def _checked_names(given: Any, obs_dim: int) -> tuple[str, ...]:
+    if given is None:
+        return tuple(f"y{i + 1}" for i in range(obs_dim))
+    names = tuple(map(str, _sequence(given, "names", "names")))
+    if len(names) != obs_dim:
+        raise InputError(f"names: expected {obs_dim} names, one a column of values, got {len(names)}: {names}")
+    if len(set(names)) != len(names):
+        raise InputError(f"names: expected distinct names, got {names}")
+    return names
+
+
+def _checked_series(given: Any) -> tuple[Observations, ...]:
+    if isinstance(given, Observations):
+        raise InputError("series: expected a sequence of Observations, got one alone; put it in a list")
+    if isinstance(given, Mapping):
+        raise InputError(
+            "series: expected a sequence of Observations, got a mapping; pass list(series.values()) and "
+            "keys=list(series)"
+        )
+    if not isinstance(given, Iterable):
+        raise InputError(f"series: expected a sequence of Observations, got {type(given).__name__}")
+    series = tuple(given)
+    if not series:
+        raise InputError("series: expected at least one series, got none")
+    for position, one in enumerate(series):
+        if not isinstance(one, Observations):
+            raise InputError(f"series: expected Observations, got {type(one).__name__} at position {position}")
+        if one.names != series[0].names:
+            raise InputError(f"series: expected columns {series[0].names} in every series, got {one.names}")
+        if one.input_dim != series[0].input_dim:
+            raise InputError(
+                f"series: expected {series[0].input_dim} inputs in every series, got {one.input_dim} at {position}"
+            )
+    return series
+
+
 def _checked_times(times: Any, n_steps: int) -> Array | None:
     if times is None:
         return None
@@ -193,13 +241,4 @@ def _checked_times(times: Any, n_steps: int) -> Array | None:
     if np.any(steps <= 0.0):
         row = int(np.argmax(steps <= 0.0))
         raise InputError(f"times: expected increasing times, got {array[row]} then {array[row + 1]} at row {row + 1}")
-    return array
-
-
-def _checked_inputs(inputs: Any, n_steps: int) -> Array | None:
-    if inputs is None:
-        return None
-    array = as_floats(inputs, "inputs")
-    if array.ndim != 2 or array.shape[0] != n_steps:
-        raise InputError(f"inputs: expected shape ({n_steps}, k), one row a row of values, got {array.shape}")
     return array

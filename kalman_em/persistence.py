@@ -43,8 +43,8 @@ def save(fitted: Fit, path: str | PathLike[str]) -> None:
     Raises
     ------
     InputError
-        If the model, a form or the row labels are of a kind that cannot be read back, such as a model class of
-        one's own.
+        If `path` is no path, or the model, a form or the row labels are of a kind that cannot be read back, such as a
+        model class of one's own.
     OSError
         If the file cannot be written.
 
@@ -61,21 +61,45 @@ def save(fitted: Fit, path: str | PathLike[str]) -> None:
     """
     if not isinstance(fitted, Fit):
         raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
+    file = _path(path)
     text = laid_out(_encoded_fit(fitted))
-    Path(path).write_text(text + "\n", encoding="utf-8", newline="\n")
+    file.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def load(path: str | PathLike[str]) -> Fit:
-    """Return the fit that `save` wrote, equal to the last bit.
+    """Return the fit that `Fit.save` wrote, equal to the last bit.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    Fit
+        With its data, its history and its model; nothing is computed anew.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is not JSON, not a fit, written by a newer version, or incomplete.
+        If `path` is no path, or the file cannot be read, is not JSON, not a fit, written by a newer version, or
+        incomplete.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fitted.save(pathlib.Path(folder) / "nile.json")
+    ...     loaded = kem.load(pathlib.Path(folder) / "nile.json")
+    >>> loaded.forecast(1).to_frame().equals(fitted.forecast(1).to_frame())
+    True
     """
-    name = str(path)
+    file = _path(path)
+    name = str(file)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
@@ -91,6 +115,14 @@ def load(path: str | PathLike[str]) -> Fit:
         raise InputError(f"{name}: the field {error} is missing") from error
     except (InputError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{name}: is damaged ({error})") from error
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | PathLike) or not str(path):
+        raise InputError(f"path: expected the path of a file, as text or a pathlib.Path, got {path!r}")
+    if "\0" in str(path):
+        raise InputError(f"path: expected a path without null characters, got {path!r}")
+    return Path(path)
 
 
 def _check_ours(document: Any, name: str) -> None:

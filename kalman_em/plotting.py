@@ -91,6 +91,13 @@ def plot_fit(
     >>> ax.get_title(), ax.get_ylabel()
     ('LocalLevel of flow', 'flow (1e8 m3)')
     """
+    if not isinstance(fitted, Fit):
+        raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
+    if units is not None and not isinstance(units, Mapping):
+        raise InputError(
+            f"units: expected a mapping from columns to their units, such as {{{fitted.panel.names[0]!r}: 'm'}}, got "
+            f"{units!r} ({type(units).__name__})"
+        )
     checked = tuple(sorted(checked_levels(levels), reverse=True))
     one = fitted._series(series)
     ahead = _forecast(fitted, steps, forecast, series)
@@ -263,7 +270,8 @@ def _forecast(fitted: Fit, steps: Any, forecast: Forecast | None, series: Hashab
     if steps:
         raise InputError("steps: expected 0 beside a forecast, which has its own length")
     if not isinstance(forecast, Forecast) or forecast.names != fitted.panel.names:
-        raise InputError(f"forecast: expected a Forecast of {', '.join(fitted.panel.names)}, got another")
+        came = f"one of {', '.join(forecast.names)}" if isinstance(forecast, Forecast) else type(forecast).__name__
+        raise InputError(f"forecast: expected a Forecast of {', '.join(fitted.panel.names)}, got {came}")
     return forecast
 
 
@@ -296,7 +304,8 @@ def _axes(ax: Any, names: Sequence[str]) -> tuple[list[Axes], bool]:
     axes = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, dtype=object)))
     if len(axes) != n or not all(isinstance(one, Axes) for one in axes):
         shown = ", ".join(names)
-        raise InputError(f"ax: expected {n} axes, one each for {shown}, got {len(axes)}")
+        came = len(axes) if all(isinstance(one, Axes) for one in axes) else f"{ax!r} ({type(ax).__name__})"
+        raise InputError(f"ax: expected {n} axes, one each for {shown}, got {came}")
     return axes, False
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
 
 from kalman_em.arrays import Array, check_shape
+from kalman_em.errors import InputError
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +32,23 @@ class FilteredStates:
         hold the finite part, and `diffuse_factors` the rest: P = covs + κ A A', κ to infinity.
     diffuse_factors : ndarray, shape (n_diffuse_steps, d, d)
         A at each of those steps (after the observation), padded with zero columns.
+
+    Raises
+    ------
+    InputError
+        If one is not an array, or its shape does not fit the others.
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
+    >>> filtered = kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]]))
+    >>> filtered.predicted_means.ravel().tolist(), filtered.filtered_covs.ravel().tolist()
+    ([0.0, 0.5, 0.5], [1.0, 2.0, 1.2])
+    >>> filtered.innovations.ravel().tolist(), filtered.n_diffuse_steps
+    ([1.0, nan, 2.5], 0)
     """
 
     predicted_means: Array
@@ -40,6 +61,7 @@ class FilteredStates:
     diffuse_factors: Array
 
     def __post_init__(self) -> None:
+        _check_arrays(self, {"predicted_means": 2, "innovations": 2, "diffuse_factors": 3})
         n_steps, d = self.predicted_means.shape
         p = self.innovations.shape[1]
         check_shape(self.predicted_covs, (n_steps, d, d), "predicted_covs")
@@ -71,6 +93,21 @@ class SmoothedStates:
         Mean and covariance of x[t] given y[0..T-1].
     lag_one_covs : ndarray, shape (T-1, d, d)
         Entry t is Cov[x[t+1], x[t] given y[0..T-1]].
+
+    Raises
+    ------
+    InputError
+        If one is not an array, or its shape does not fit the others.
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter, rts_smoother
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
+    >>> smoothed = rts_smoother(walk, kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]])))
+    >>> smoothed.smoothed_covs.ravel().round(3).tolist(), smoothed.lag_one_covs.ravel().round(3).tolist()
+    ([0.8, 1.2, 1.2], [0.6, 0.8])
     """
 
     smoothed_means: Array
@@ -78,6 +115,17 @@ class SmoothedStates:
     lag_one_covs: Array
 
     def __post_init__(self) -> None:
+        _check_arrays(self, {"smoothed_means": 2})
         n_steps, d = self.smoothed_means.shape
         check_shape(self.smoothed_covs, (n_steps, d, d), "smoothed_covs")
         check_shape(self.lag_one_covs, (n_steps - 1, d, d), "lag_one_covs")
+
+
+def _check_arrays(moments: Any, dimensions: dict[str, int]) -> None:
+    """Check that every field of `Array` type is an array, and the number of dimensions of those named."""
+    for name in (field.name for field in fields(moments) if field.type == "Array"):
+        value = getattr(moments, name)
+        if not isinstance(value, np.ndarray):
+            raise InputError(f"{name}: expected an array, got {type(value).__name__}")
+        if value.ndim != dimensions.get(name, value.ndim):
+            raise InputError(f"{name}: expected {dimensions[name]} dimensions, got shape {value.shape}")

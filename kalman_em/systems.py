@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, as_floats, check_shape, frozen
+from kalman_em.arrays import Array, BoolArray, as_floats, check_shape, frozen, shape_text
 from kalman_em.errors import InputError
 from kalman_em.linalg import checked_covariance
 
@@ -82,7 +82,9 @@ class LinearGaussianSystem:
 
     def __post_init__(self) -> None:
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        checked = {k: as_floats(v, k) for k, v in given.items() if v is not None and k != "initial_diffuse"}
+        needed = {f.name for f in fields(self) if f.default is MISSING}
+        given_arrays = {k: v for k, v in given.items() if k != "initial_diffuse" and (v is not None or k in needed)}
+        checked = {k: as_floats(v, k) for k, v in given_arrays.items()}
         F, H = checked["transition_matrix"], checked["observation_matrix"]
         if F.ndim not in (2, 3) or F.shape[-1] == 0 or F.shape[-1] != F.shape[-2]:
             raise InputError(f"transition_matrix: expected shape (d, d) or (T, d, d), got {F.shape}")
@@ -105,8 +107,10 @@ class LinearGaussianSystem:
             if name in checked:
                 _check_static_or_varying(checked[name], (rows, k), name)
         for name, dim in (("transition_cov", r), ("observation_cov", p), ("initial_cov", d)):
-            if checked[name].ndim not in ((2,) if name == "initial_cov" else (2, 3)):
-                raise InputError(f"{name}: expected shape ({dim}, {dim}), got {checked[name].shape}")
+            may_vary = name != "initial_cov"
+            if checked[name].ndim not in ((2, 3) if may_vary else (2,)):
+                varying = f" or (T, {dim}, {dim})" if may_vary else ""
+                raise InputError(f"{name}: expected shape ({dim}, {dim}){varying}, got {checked[name].shape}")
             checked[name] = checked_covariance(checked[name], dim, name)
         check_shape(checked["initial_mean"], (d,), "initial_mean")
         for name, value in checked.items():
@@ -199,4 +203,4 @@ def _input_dim(arrays: dict[str, Array]) -> int:
 
 def _check_static_or_varying(array: Array, shape: tuple[int, ...], name: str) -> None:
     if array.shape != shape and array.shape[1:] != shape:
-        raise InputError(f"{name}: expected shape {shape} or {('T', *shape)}, got {array.shape}")
+        raise InputError(f"{name}: expected shape {shape} or {shape_text(('T', *shape))}, got {array.shape}")

@@ -285,6 +285,16 @@ def test_saving_something_else_or_nowhere_says_so(tmp_path: Path) -> None:
         FITS["level"].save(tmp_path / "absent" / "fit.json")
 
 
+@pytest.mark.parametrize("path", [3, None, True, b"fit.json", 1.5, ""])
+def test_what_is_no_path_says_so(path: Any) -> None:
+    with pytest.raises(kem.InputError, match=r"^path: expected the path of a file, as text or a pathlib.Path, got "):
+        FITS["level"].save(path)
+    with pytest.raises(kem.InputError, match=r"^path: expected the path of a file, as text or a pathlib.Path, got "):
+        kem.load(path)
+    with pytest.raises(kem.InputError, match=r"^path: expected a path without null characters"):
+        kem.load("fit\0.json")
+
+
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(kem.InputError, match=r"absent\.json: cannot be read \(No such file"):
         kem.load(tmp_path / "absent.json")
@@ -340,7 +350,7 @@ def test_every_missing_field_is_noticed(tmp_path: Path) -> None:
         ("model", "colour", 3, "the fields of LocalLevel do not fit this version"),
         ("system", "transition_matrix", [[1.0], [2.0, 3.0]], "is damaged"),
         ("system", "transition_cov", [[-1.0]], "is damaged .transition_cov"),
-        ("system", "initial_mean", None, "'initial_mean' is missing"),
+        ("system", "initial_mean", None, "is damaged .initial_mean: expected numbers, got None"),
         ("em", "stop_reason", "bored", "is damaged .'bored'"),
         ("em", "best_iteration", 99, "is damaged .best_iteration"),
         ("data", "series", [], "is damaged"),

@@ -118,9 +118,9 @@ def test_the_forecast_follows_with_its_own_interval(yearly) -> None:
 
 
 def test_a_forecast_made_before_can_be_drawn(yearly) -> None:
-    ahead = yearly.forecast(3, index=pd.period_range("1950", periods=3, freq="Y"))
+    ahead = yearly.forecast(3, index=pd.period_range("1930", periods=3, freq="Y"))
     drawn = line(plot_fit(yearly, forecast=ahead), "forecast")
-    assert np.asarray(drawn.get_xdata(), dtype="M8[Y]").astype(str).tolist() == ["1950", "1951", "1952"]
+    assert np.asarray(drawn.get_xdata(), dtype="M8[Y]").astype(str).tolist() == ["1930", "1931", "1932"]
 
 
 def test_one_step_ahead_is_a_point_with_a_bar(yearly) -> None:
@@ -257,9 +257,10 @@ def test_a_series_of_a_panel() -> None:
         ({"levels": 0.95}, "levels: expected per cent"),
         ({"columns": ["x"]}, "columns: no column is called 'x'; expected some of: flow"),
         ({"columns": []}, "columns: expected at least one"),
-        ({"ax": 3}, "ax: expected 1 axes, one each for flow"),
-        ({"ax": [None, None]}, "ax: expected 1 axes, one each for flow, got 2"),
-        ({"forecast": 3}, "forecast: expected a Forecast of flow"),
+        ({"ax": 3}, r"ax: expected 1 axes, one each for flow, got 3 \(int\)"),
+        ({"ax": [None, None]}, r"ax: expected 1 axes, one each for flow, got \[None, None\]"),
+        ({"forecast": 3}, "forecast: expected a Forecast of flow, got int"),
+        ({"units": "m3"}, r"units: expected a mapping from columns to their units, .* got 'm3' \(str\)"),
     ],
 )
 def test_bad_arguments_are_named(yearly, options, message) -> None:

@@ -6,13 +6,13 @@ maximiser of the expected log-likelihood. A new form brings both, and the loop a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_floats, frozen
+from kalman_em.arrays import Array, as_count, as_floats, frozen, shape_text
 from kalman_em.em.constraints import LinearConstraint
 from kalman_em.errors import InputError
 from kalman_em.linalg import checked_covariance, symmetrised
@@ -150,6 +150,12 @@ class Fixed:
         The value; a leading time axis makes it vary in time. A scalar stands for an array of one element, and
         0 for zeros of any shape.
 
+    Raises
+    ------
+    InputError
+        If `value` is not of finite numbers; at the fit, if its shape is not that of the parameter, or a covariance is
+        not symmetric and PSD.
+
     Examples
     --------
     >>> from kalman_em import Fixed
@@ -177,7 +183,8 @@ class Fixed:
         if value.ndim == 0 and (value == 0.0 or int(np.prod(shape)) == 1):
             return frozen(np.full(shape, float(value)))
         if value.shape != shape and value.shape[1:] != shape:
-            raise InputError(f"{name}: Fixed has shape {value.shape}, expected {shape} or {('T', *shape)}")
+            came = f"Fixed({float(value):g}), one number" if value.ndim == 0 else f"Fixed of shape {value.shape}"
+            raise InputError(f"{name}: expected shape {shape} or {shape_text(('T', *shape))}, got {came}")
         return value
 
     def constraint(self, shape: tuple[int, ...], name: str) -> LinearConstraint:
@@ -206,6 +213,12 @@ class BlockDiagonal:
     blocks : sequence of (form, size)
         The forms of the blocks, first to last, and their sizes.
 
+    Raises
+    ------
+    InputError
+        If an entry is not such a pair or a size not a whole number of at least 1; at the fit, if a form does not fit
+        or the sizes do not add up.
+
     Examples
     --------
     >>> import numpy as np
@@ -218,7 +231,14 @@ class BlockDiagonal:
     blocks: Sequence[tuple[CovarianceForm, int]]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if not isinstance(self.blocks, Iterable) or isinstance(self.blocks, str):
+            raise InputError(f"blocks: expected pairs (form, size), got {self.blocks!r}")
+        blocks = tuple(self.blocks)
+        for position, block in enumerate(blocks):
+            if not isinstance(block, tuple | list) or len(block) != 2:
+                raise InputError(f"blocks: expected pairs (form, size), got {block!r} at position {position}")
+            as_count(block[1], f"blocks: size of block {position}")
+        object.__setattr__(self, "blocks", tuple((form, int(size)) for form, size in blocks))
 
     def most_likely(self, scatter: Array) -> Array:
         """Each block's own maximiser: the expected log-likelihood is a sum over blocks."""
@@ -239,8 +259,8 @@ class BlockDiagonal:
         total = sum(size for _, size in self.blocks)
         if total != dim:
             raise InputError(f"{name}: BlockDiagonal has blocks of {total} rows in all, expected {dim}")
-        for form, size in self.blocks:
-            form.check_covariance(size, name)
+        for position, (form, size) in enumerate(self.blocks):
+            covariance_form(form, f"{name}: block {position}", size)
 
 
 @dataclass(frozen=True)

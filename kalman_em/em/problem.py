@@ -25,6 +25,29 @@ class EMProblem(Protocol[Params, Expectations]):
 
     A problem may also have `parameter_change` (see `MeasuresChange`), `examine` (see `ExaminesParams`) and `leaps`
     (see `Leaps`).
+
+    References
+    ----------
+    Dempster, Laird and Rubin, Maximum likelihood from incomplete data via the EM algorithm, JRSS B 39 (1977).
+
+    Examples
+    --------
+    Two coins, one drawn at random for every ten throws; the parameters are their chances of heads:
+
+    >>> import numpy as np
+    >>> import kalman_em as kem
+    >>> heads, throws = np.array([5, 9, 8, 4, 7]), 10
+    >>> class Coins:
+    ...     def e_step(self, chances):
+    ...         joint = 0.5 * chances ** heads[:, None] * (1.0 - chances) ** (throws - heads[:, None])
+    ...         total = joint.sum(axis=1)
+    ...         return joint / total[:, None], float(np.log(total).sum())
+    ...     def m_step(self, chances, shares):
+    ...         return (heads @ shares) / (throws * shares.sum(axis=0))
+    >>> isinstance(Coins(), kem.EMProblem)
+    True
+    >>> kem.run_em(Coins(), np.array([0.6, 0.5])).params.round(2).tolist()
+    [0.8, 0.52]
     """
 
     def e_step(self, params: Params) -> tuple[Expectations, float]:

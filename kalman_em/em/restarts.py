@@ -49,7 +49,7 @@ def run_starts(
     Raises
     ------
     InputError
-        If there are no starts.
+        If there are no starts, or an argument is one that `run_em` refuses.
     NumericalError
         If every start failed; the message is that of the first.
 
@@ -65,6 +65,8 @@ def run_starts(
     >>> round(best.params, 3), [round(run.params, 3) for run in outcomes]
     (2.0, [-1.0, 2.0])
     """
+    if not isinstance(starts, Iterable):
+        raise InputError(f"starts: expected several starts, such as a list of them, got {type(starts).__name__}")
     waiting = list(starts)
     if not waiting:
         raise InputError("starts: expected at least one start, got none")

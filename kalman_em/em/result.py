@@ -29,6 +29,15 @@ class EMIteration(Generic[Params]):
         `log_likelihood` minus that of the iteration before.
     parameter_change : float
         The largest relative change of the parameters in this iteration.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> gains = []
+    >>> nile = kem.datasets.load("nile")["flow"]
+    >>> fitted = kem.fit(kem.LocalLevel(), nile, callback=lambda step: gains.append(step.gain))
+    >>> len(gains) == fitted.em.n_iterations, min(gains) > -1e-9
+    (True, True)
     """
 
     iteration: int

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kalman_em.arrays import Array
 from kalman_em.errors import InputError
-from kalman_em.frames import as_index, check_regular, continued_index, input_rows, to_panel
+from kalman_em.frames import continued_index, following, input_rows, to_panel
 from kalman_em.observations import Observations, Panel
 
 
@@ -22,46 +23,68 @@ def extended(panel: Panel, key: Hashable, data: Any, inputs: Any) -> Panel:
         If the columns differ, the labels do not follow on, or inputs are missing or superfluous.
     """
     old = panel[key]
+    _check_is_one_table(data, old)
     new = to_panel(data, obs_dim=old.obs_dim, allow_unobserved=True).series[0]
+    source = data.series[0] if isinstance(data, Panel) else data
     is_labelled = isinstance(data, pd.DataFrame | pd.Series) or (
-        isinstance(data, Observations) and data.index is not None
+        isinstance(source, Observations) and (source.index is not None or source.times is not None)
     )
-    if isinstance(data, pd.DataFrame) and new.names != old.names:
-        raise InputError(f"data: expected the columns {old.names}, got {new.names}")
-    index = _joined(old.index, new.index) if is_labelled else old.index.append(continued_index(old.index, new.n_steps))
+    index = following(old.index, new.index, "data") if is_labelled else _continued(old.index, new.n_steps, data)
     if isinstance(old.index, pd.DatetimeIndex) and old.index.freq is not None:
         index = pd.DatetimeIndex(index, freq=old.index.freq)
     rows = Observations(
         np.vstack([old.values, new.values]),
         index=index,
         names=old.names,
-        inputs=_joined_inputs(old, new, inputs),
+        inputs=_joined_inputs(old, new, inputs, index[old.n_steps :], is_labelled),
     )
     keys = panel.keys or ()
     series = tuple(rows if name == key else one for name, one in zip(keys, panel, strict=True))
     return Panel(series, keys)
 
 
-def _joined(old: pd.Index[Any], new: pd.Index[Any]) -> pd.Index[Any]:
-    if type(new) is not type(old) and not (_counts(old) and _counts(new)):
-        raise InputError(f"data: expected labels that continue a {type(old).__name__}, got a {type(new).__name__}")
-    index = as_index(old.append(new), "data")
-    check_regular(index)
-    return index.rename(old.name)
+def _check_is_one_table(data: Any, old: Observations) -> None:
+    if isinstance(data, Panel) and data.n_series > 1:
+        raise InputError(
+            f"data: expected the new rows of one series, got a Panel of {data.n_series}; extend one series at a time, "
+            "as with fitted.extend(panel[key], series=key)"
+        )
+    if isinstance(data, pd.DataFrame) and len(data) and tuple(map(str, data.columns)) != old.names:
+        columns = ", ".join(map(str, data.columns))
+        raise InputError(f"data: expected the columns {', '.join(old.names or ())}, in this order, got {columns}")
 
 
-def _counts(index: pd.Index[Any]) -> bool:
-    return isinstance(index, pd.RangeIndex) or index.dtype.kind in "iu"
+def _continued(old: pd.Index[Any], n_steps: int, data: Any) -> pd.Index[Any]:
+    try:
+        return old.append(continued_index(old, n_steps))
+    except InputError as error:
+        raise InputError(
+            f"data: expected a Series or DataFrame with labels, because those of the series, the last of them "
+            f"{old[-1]!r}, do not say what comes next; got {type(data).__name__} without any"
+        ) from error
 
 
-def _joined_inputs(old: Observations, new: Observations, inputs: Any) -> Any:
+def _joined_inputs(
+    old: Observations, new: Observations, inputs: Any, labels: pd.Index[Any], is_labelled: bool
+) -> Array | None:
+    if new.inputs is not None and inputs is not None:
+        raise InputError("inputs: expected None, because the Observations carry inputs of their own")
     if old.inputs is None:
-        if inputs is not None:
+        if inputs is not None or new.inputs is not None:
             raise InputError("inputs: expected none, because the fit had none")
         return None
-    if inputs is None:
+    if inputs is None and new.inputs is None:
         raise InputError(f"inputs: expected shape ({new.n_steps}, {old.input_dim}), one row a new row, got none")
-    rows = input_rows(inputs, new.index, labelled=False)
+    rows = new.inputs if new.inputs is not None else _input_rows(inputs, labels, is_labelled)
     if rows.shape[1] != old.input_dim:
-        raise InputError(f"inputs: expected {old.input_dim} columns, got {rows.shape[1]}")
+        columns = f"{old.input_dim} column{'s' if old.input_dim > 1 else ''}"
+        raise InputError(f"inputs: expected {columns}, as in the fit, got {rows.shape[1]}")
     return np.vstack([old.inputs, rows])
+
+
+def _input_rows(inputs: Any, labels: pd.Index[Any], is_labelled: bool) -> Array:
+    # Beside rows without labels, inputs that count from 0 have none either.
+    counts = isinstance(inputs, pd.Series | pd.DataFrame) and inputs.index.equals(pd.RangeIndex(len(labels)))
+    if counts and not is_labelled:
+        return input_rows(inputs, pd.RangeIndex(len(labels)))
+    return input_rows(inputs, labels, labelled=not isinstance(labels, pd.RangeIndex))

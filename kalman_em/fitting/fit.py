@@ -38,8 +38,7 @@ def fit(
     model : LocalLevel, LocalLinearTrend or LinearGaussian
         What may vary, and how.
     data : Series, DataFrame, array_like of shape (T,) or (T, p), Observations or Panel
-        Rows in time order; NaN marks a missing value. A long DataFrame with `series` is a panel, whose series
-        share the parameters.
+        Rows in time order; NaN is missing. A long DataFrame with `series` is a panel, whose series share parameters.
     start : mapping, optional
         Starting values for some or all of the model's parameters, by name; the others come from the data.
     stopping : Stopping
@@ -47,15 +46,12 @@ def fit(
     method : {"em", "plain"}
         "em" is EM, which from the 500th iteration on tries leaps (extrapolation, and variances at 0) every ten
         iterations, taken only if the likelihood is not lower; "plain" is EM alone.
-    n_starts : int
+    n_starts, seed : int, and int or numpy.random.Generator, optional
         Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.
-    seed : int or numpy.random.Generator, optional
-        For the scattered starts.
     inputs : array_like of shape (T,) or (T, k), Series, DataFrame or column names, optional
         Known inputs, one row a row of data.
     time, series, values : column names, optional
-        For a long DataFrame: the column that labels the rows, the one that says which series a row belongs to,
-        and the observed columns.
+        Of a long DataFrame: the column of row labels, that of the series a row belongs to, and the observed ones.
     progress : bool
         Show a progress bar on stderr.
     callback : callable, optional
@@ -74,14 +70,12 @@ def fit(
 
     References
     ----------
-    Shumway and Stoffer, An approach to time series smoothing and forecasting using the EM algorithm, Journal of
-    Time Series Analysis 3 (1982).
+    Shumway and Stoffer, An approach to time series smoothing and forecasting using the EM algorithm, JTSA 3 (1982).
 
     Examples
     --------
     >>> import kalman_em as kem
-    >>> nile = kem.datasets.load("nile")
-    >>> fitted = kem.fit(kem.LocalLevel(), nile["flow"])
+    >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
     >>> fitted.em.stop_reason.is_converged, round(fitted.log_likelihood, 3)
     (True, -633.465)
     """

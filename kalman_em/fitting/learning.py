@@ -53,6 +53,7 @@ def learn(
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
     _check_arguments(model, stopping, method, n_starts)
+    rng = _generator(seed)
     panel = to_panel(
         data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
     )
@@ -67,7 +68,6 @@ def learn(
     if n_starts == 1:
         em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress)
     else:
-        rng = _generator(seed)
         others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
         em, _ = run_starts(problem, [first, *others], stopping=stopping, callback=callback, progress=progress)
     return Learnt(specification, panel, em)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,35 +12,29 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.diagnostics import Consistency, consistency
-from kalman_em.em.result import EMResult
-from kalman_em.errors import InputError
-from kalman_em.fitting import criteria
+from kalman_em.em.result import EMIteration
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.fitting.ahead import drawn, forecasted
+from kalman_em.fitting.estimates import Estimates
 from kalman_em.fitting.extending import extended
 from kalman_em.fitting.learning import learn
+from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import free_values
 from kalman_em.fitting.states import LabelledFilteredStates, LabelledSmoothedStates
 from kalman_em.fitting.summary import Summary, summarised
 from kalman_em.forecasting import Forecast
-from kalman_em.frames import as_index, continued_index, input_rows, moments_frame
-from kalman_em.inference.filtering import filter_all, kalman_filter
+from kalman_em.frames import moments_frame
 from kalman_em.inference.imputation import impute_rows
-from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.rows import lay, stack_rows
-from kalman_em.inference.simulation import simulate
 from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.leaves import leaf
-from kalman_em.linalg import square_root
-from kalman_em.models.leading import n_leading, with_leading_rows
-from kalman_em.models.model import Model
-from kalman_em.models.parameters import Parameters
-from kalman_em.models.specification import Specification
-from kalman_em.observations import Observations, Panel
+from kalman_em.models.leading import n_leading
 from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fit:
+class Fit(Estimates):
     """A fitted model with its data.
 
     Attributes
@@ -68,61 +62,32 @@ class Fit:
     (2, 1271.05)
     """
 
-    model: Model
-    specification: Specification
-    panel: Panel = field(repr=False)
-    em: EMResult[LinearGaussianSystem] = field(repr=False)
-
-    @property
-    def system(self) -> LinearGaussianSystem:
-        """The state-space form at the estimates."""
-        return self.em.params
-
-    @cached_property
-    def params(self) -> Parameters:
-        """The parameters by name, read-only."""
-        lead = n_leading(self.specification)
-        values = {}
-        for name, slot in self.specification.slots.items():
-            value = slot.read(self.system)
-            varies = value.ndim > len(self.specification.shape(slot.parameter))
-            # The entry of the leading row is not the user's.
-            values[name] = value[lead:] if varies and slot.parameter.startswith("observation") else value
-        return Parameters(values)
-
-    @cached_property
-    def log_likelihood(self) -> float:
-        """log p(data) at the estimates, every 2π included (a diffuse start in the sense of Durbin and Koopman 7.4)."""
-        rows = stack_rows(self._led.series)
-        return float(filter_all(lay(self.system, rows), rows).log_likelihoods.sum())
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of free numbers that were learnt; diffuse initial elements are not counted."""
-        return self.specification.n_parameters
-
-    @property
-    def n_observed(self) -> int:
-        """Number of observed entries: the n of AICc and BIC."""
-        return self.panel.n_observed
-
-    @property
-    def aic(self) -> float:
-        """Akaike's information criterion; compare only fits of the same data with the same diffuse elements."""
-        return criteria.aic(self.log_likelihood, self.n_parameters)
-
-    @property
-    def aicc(self) -> float:
-        """AIC corrected for the sample size; inf where there are too few data for the parameters."""
-        return criteria.aicc(self.log_likelihood, self.n_parameters, self.n_observed)
-
-    @property
-    def bic(self) -> float:
-        """The Bayesian information criterion."""
-        return criteria.bic(self.log_likelihood, self.n_parameters, self.n_observed)
-
     def filter(self, series: Hashable | None = None) -> LabelledFilteredStates:
-        """Return the states given the data so far; `series` names one of a panel."""
+        """Return the states given the data so far; `series` names one of a panel.
+
+        Returns
+        -------
+        FilteredStates
+            Means (T, d), covariances (T, d, d), innovations (T, p), in the units of the data; `to_frame` labels them.
+
+        Raises
+        ------
+        InputError
+            If there is no such series, or several and none is named.
+
+        References
+        ----------
+        Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 4.3.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> fitted.filter().to_frame().round(1).tail(1)
+              level  level_sd
+        year
+        1970  798.4      63.5
+        """
         full = self._filtered(series)
         lead = n_leading(self.specification)
         arrays = {name: getattr(full, name)[lead:] for name in FilteredStates.__dataclass_fields__}
@@ -132,6 +97,20 @@ class Fit:
 
     def smooth(self, series: Hashable | None = None) -> LabelledSmoothedStates:
         """Return the states given all data; `series` names one of a panel.
+
+        Returns
+        -------
+        SmoothedStates
+            Means (T, d) and covariances (T, d, d), in the units of the data; `to_frame` labels them.
+
+        Raises
+        ------
+        InputError
+            If there is no such series, or several and none is named.
+
+        References
+        ----------
+        Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal 3 (1965).
 
         Examples
         --------
@@ -169,6 +148,11 @@ class Fit:
         DataFrame
             ``<column>``, ``<column>_sd`` and, for each level, ``<column>_lower_95``, ``<column>_upper_95``.
 
+        Raises
+        ------
+        InputError
+            If a level is not above 0 and below 100 or repeats, or there is no such series.
+
         Examples
         --------
         >>> import kalman_em as kem
@@ -194,17 +178,23 @@ class Fit:
         ----------
         steps : int
             How far, at least 1.
-        inputs : array_like, shape (steps, k), optional
-            The inputs at those rows; needed if the fit had inputs.
+        inputs : array_like of shape (steps, k) or (steps,), Series or DataFrame, optional
+            The inputs at those rows; needed if the fit had inputs. With labels, they must be those of the forecast.
         index : sequence of length `steps`, optional
-            Labels of those rows; the data's index continued when left out.
+            Labels of those rows; the data's index continued when left out. Labels of the kind of the data's must
+            follow on from them.
         series : hashable, optional
             The series of a panel.
 
         Raises
         ------
         InputError
-            If the index cannot be continued, or inputs are missing, superfluous or of the wrong shape.
+            If `steps` is not a whole number of at least 1, the index cannot be continued or `index` does not follow
+            on, or inputs are missing, superfluous or of the wrong shape.
+
+        References
+        ----------
+        Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 4.11.
 
         Examples
         --------
@@ -217,21 +207,8 @@ class Fit:
         1972  798.0  149.0     507.0    1090.0
         """
         one = self._series(series)
-        labels = as_index(index, "index") if index is not None else continued_index(one.index, steps)
-        if len(labels) != steps:
-            raise InputError(f"index: expected {steps} labels, one a step, got {len(labels)}")
-        if inputs is not None and self.system.input_dim:
-            inputs = input_rows(inputs, labels, labelled=index is not None)
-        last = None if one.inputs is None else one.inputs[-1]
-        ahead = predict_rows(self.system, self._filtered(series), int(steps), inputs=inputs, last_input=last)
-        return Forecast(
-            means=ahead.observation_means,
-            covs=ahead.observation_covs,
-            names=one.names or (),
-            index=labels,
-            state_means=ahead.state_means,
-            state_covs=ahead.state_covs,
-            state_names=self.specification.state_names,
+        return forecasted(
+            self.system, self._filtered(series), one, self.specification.state_names, steps, inputs, index
         )
 
     def simulate(
@@ -252,10 +229,21 @@ class Fit:
             Its length; that of the data when left out.
         rng : numpy.random.Generator, optional
             The source of randomness; a fresh one when left out.
-        inputs : array_like, shape (n_steps, k), optional
+        inputs : array_like of shape (n_steps, k) or (n_steps,), Series or DataFrame, optional
             Inputs of the new rows; those of the data when left out and the length is that of the data.
         series : hashable, optional
             The series of a panel, for length, labels and start.
+
+        Returns
+        -------
+        DataFrame
+            The columns of the data, and their labels if the length is theirs.
+
+        Raises
+        ------
+        InputError
+            If `n_steps` is not a whole number of at least 1, `rng` not a generator, or inputs are missing, superfluous
+            or of the wrong shape.
 
         Examples
         --------
@@ -266,29 +254,28 @@ class Fit:
         (5, 1)
         """
         one = self._series(series)
-        n = one.n_steps if n_steps is None else n_steps
-        rng = np.random.default_rng() if rng is None else rng
-        if not isinstance(rng, np.random.Generator):
-            raise InputError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
-        lead = n_leading(self.specification)
-        if inputs is None and one.inputs is not None and n == one.n_steps:
-            inputs = one.inputs
-        if inputs is not None and lead:
-            inputs = np.vstack([np.zeros((1, np.shape(inputs)[1])), inputs])
-        first = None
-        if self.system.has_diffuse:
-            smoothed = rts_smoother(self.system, self._filtered(series))
-            root = square_root(smoothed.smoothed_covs[0])
-            first = smoothed.smoothed_means[0] + root @ rng.standard_normal(self.system.state_dim)
-        drawn = simulate(self.system, n + lead, rng, inputs=inputs, initial_state=first)
-        index = one.index if n == one.n_steps else pd.RangeIndex(n)
-        return pd.DataFrame(drawn.values[lead:].copy(), index=index, columns=list(one.names or ()))
+        smoothed = rts_smoother(self.system, self._filtered(series)) if self.system.has_diffuse else None
+        return drawn(self.system, self.specification, one, smoothed, n_steps, rng, inputs)
 
     def extend(self, data: Any, *, inputs: Any = None, series: Hashable | None = None) -> Fit:
         """Return this fit with new rows appended to a series, parameters unchanged.
 
-        `data` has the columns of the series; its labels, if any, must follow on. Smooth, forecast and
-        log-likelihood of the result are those of all rows; `em` stays the history of the original fit.
+        Smooth, forecast and log-likelihood of the result are those of all rows; `em` stays the history of the
+        original fit.
+
+        Parameters
+        ----------
+        data : Series, DataFrame, Observations or array_like of shape (T,) or (T, p)
+            The new rows, with the columns of the series; labels must follow on, and are continued for an array.
+        inputs : array_like of shape (T, k) or (T,), Series or DataFrame, optional
+            Their inputs; needed if the fit had inputs.
+        series : hashable, optional
+            The series of a panel.
+
+        Raises
+        ------
+        InputError
+            If the columns differ, labels overlap or leave a gap, or inputs are missing or superfluous.
 
         Examples
         --------
@@ -298,10 +285,33 @@ class Fit:
         >>> len(longer.smooth().to_frame()), str(longer.forecast(1).index[0])
         (100, '1971')
         """
-        return self._with_panel(extended(self.panel, self._key(series), data, inputs))
+        panel = extended(self.panel, self._key(series), data, inputs)
+        return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em)
 
-    def refit(self, data: Any, **options: Any) -> Fit:
-        """Return the model learnt anew from `data`, beginning at these estimates; `options` as for `fit`.
+    def refit(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        stopping: Stopping = DEFAULT_STOPPING,
+        method: str = "em",
+        n_starts: int = 1,
+        seed: int | np.random.Generator | None = None,
+        inputs: Any = None,
+        time: Hashable | None = None,
+        series: Hashable | None = None,
+        values: Any = None,
+        progress: bool = False,
+        callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
+    ) -> Fit:
+        """Return the model learnt anew from `data`, beginning at these estimates.
+
+        The arguments are those of `kalman_em.fit`; a `start` of one's own takes the place of the estimates.
+
+        Raises
+        ------
+        InputError
+            If `data` has other columns or inputs than the fit, or an argument cannot be used.
 
         Examples
         --------
@@ -311,54 +321,165 @@ class Fit:
         >>> fitted.refit(nile).em.n_iterations < fitted.em.n_iterations
         True
         """
-        options.setdefault("start", free_values(self.specification, self.system))
-        learnt = learn(self.model, data, **options)
+        if start is None:
+            data = read_like(self.panel, data, inputs=inputs, time=time, series=series, values=values)
+            start = free_values(self.specification, self.system)
+            inputs = time = series = values = None
+        learnt = learn(
+            self.model,
+            data,
+            start=start,
+            stopping=stopping,
+            method=method,
+            n_starts=n_starts,
+            seed=seed,
+            inputs=inputs,
+            time=time,
+            series=series,
+            values=values,
+            progress=progress,
+            callback=callback,
+        )
         return Fit(model=self.model, specification=learnt.specification, panel=learnt.panel, em=learnt.em)
 
     def consistency(
         self, *, lags: int | None = None, level: float = 95.0, series: Hashable | None = None
     ) -> Consistency:
-        """Return whether the innovations are as large as the model says and white: is the learnt noise consistent?"""
+        """Return whether the innovations are as large as the model says and white: is the learnt noise consistent?
+
+        The normalised innovation squared v' S^-1 v of a row is chi-square with as many degrees of freedom as the row
+        has values; its mean and each row's own are compared with the bands of that distribution.
+
+        Parameters
+        ----------
+        lags : int, optional
+            Lags of the Ljung-Box test of whiteness; min(10, T // 5) when left out.
+        level : float
+            Level of the bands, per cent.
+        series : hashable, optional
+            The series of a panel.
+
+        Raises
+        ------
+        InputError
+            If `level` is not above 0 and below 100, `lags` not a whole number from 1 to T - 2, or there is no such
+            series.
+
+        References
+        ----------
+        Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, section 5.4.2.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> report = fitted.consistency(lags=5)
+        >>> report.is_consistent, round(report.mean_nis, 2)
+        (True, 1.0)
+        """
         return consistency(self.filter(series), self.panel.names, lags=lags, level=level)
 
     def summary(self) -> Summary:
-        """Return the parameters, the fit criteria and why EM stopped, as a text that prints well."""
+        """Return the parameters, the fit criteria and why EM stopped, as a text that prints well.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> print(fitted.summary())
+        LocalLevel of flow
+        ==============================================================================
+        rows             100                       log-likelihood              -633.465
+        ...
+        EM: converged after ... iterations, log-likelihood -633.46456.
+        """
         return summarised(self)
 
-    def crosscheck(self, **options: Any) -> Any:
-        """Return a comparison with statsmodels: likelihood, smoother and optimum (see `kalman_em.crosscheck`)."""
-        return leaf("crosscheck").crosscheck(self, **options)
+    def crosscheck(self, *, max_iterations: int = 100) -> Any:
+        """Return a comparison with statsmodels: likelihood, smoother and optimum (see `kalman_em.crosscheck`).
 
-    def plot(self, **options: Any) -> Any:
-        """Draw the data, the smoothed signal with its band and a forecast (see `kalman_em.plotting`)."""
-        return leaf("plotting").plot_fit(self, **options)
+        Parameters
+        ----------
+        max_iterations : int
+            Iterations at most of each climb of statsmodels' optimiser.
 
-    def save(self, path: Any) -> None:
-        """Write the fit with its data as JSON; `kalman_em.load` reads it back exactly."""
+        Returns
+        -------
+        CrossCheck
+            Prints as a report.
+
+        Raises
+        ------
+        InputError
+            If `max_iterations` is not a whole number of at least 1.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> fitted.crosscheck(max_iterations=50).agrees
+        True
+        """
+        return leaf("crosscheck").crosscheck(self, max_iterations=max_iterations)
+
+    def plot(
+        self,
+        *,
+        steps: int = 0,
+        forecast: Forecast | None = None,
+        levels: Any = (95,),
+        series: Hashable | None = None,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+        units: Mapping[str, str] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw the data, the smoothed signal with its band and a forecast.
+
+        The arguments are those of `kalman_em.plotting.plot_fit`; the axes are returned, or an array of them.
+
+        Raises
+        ------
+        InputError
+            If an argument cannot be used.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> nile = kem.datasets.load("nile")
+        >>> fitted = kem.fit(kem.LocalLevel(), nile["flow"])
+        >>> fitted.plot(steps=10, units=nile.attrs["units"]).get_ylabel()
+        'flow (1e8 m3)'
+        """
+        options = {"levels": levels, "series": series, "columns": columns, "last": last, "units": units, "ax": ax}
+        return leaf("plotting").plot_fit(self, steps=steps, forecast=forecast, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fit with its data as JSON; `kalman_em.load` reads it back exactly.
+
+        Parameters
+        ----------
+        path : path
+            The file; one that is there is replaced.
+
+        Raises
+        ------
+        InputError
+            If `path` is no path, or the model or the row labels are of a kind that cannot be read back.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fitted.save(pathlib.Path(folder) / "nile.json")
+        ...     kem.load(pathlib.Path(folder) / "nile.json").params == fitted.params
+        True
+        """
         leaf("persistence").save(self, path)
-
-    @cached_property
-    def _led(self) -> Panel:
-        return with_leading_rows(self.panel, self.specification)
-
-    def _key(self, series: Hashable | None) -> Hashable:
-        keys = self.panel.keys or ()
-        if series is None:
-            if len(keys) > 1:
-                shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
-                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}), got None")
-            return keys[0]
-        self.panel.position(series)
-        return series
-
-    def _series(self, series: Hashable | None) -> Observations:
-        return self.panel[self._key(series)]
-
-    def _filtered(self, series: Hashable | None) -> FilteredStates:
-        return kalman_filter(self.system, self._led[self._key(series)])
-
-    def _with_panel(self, panel: Panel) -> Fit:
-        return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em)
 
 
 def signal_moments(fitted: Fit, series: Hashable | None = None) -> tuple[Array, Array]:

@@ -10,8 +10,13 @@ import numpy as np
 from kalman_em.arrays import Array, as_floats
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.linalg import checked_covariance
-from kalman_em.models.specification import COVARIANCES, Specification
+from kalman_em.models.leading import n_leading
+from kalman_em.models.specification import COVARIANCES, Slot, Specification
 from kalman_em.systems import LinearGaussianSystem
+
+# A value may miss its form by this share of itself, or of the size that its row and column give it: rounding.
+ROUNDING = 1e-9
+ROUNDING_OF_ZERO = 1e-12
 
 
 def started(specification: Specification, base: LinearGaussianSystem, start: Any) -> LinearGaussianSystem:
@@ -25,31 +30,28 @@ def started(specification: Specification, base: LinearGaussianSystem, start: Any
     if start is None:
         return base
     if not isinstance(start, Mapping):
-        raise InputError(f"start: expected a mapping from parameter names to values, got {type(start).__name__}")
+        hint = "; pass its .params" if isinstance(getattr(start, "params", None), Mapping) else ""
+        raise InputError(f"start: expected a mapping from parameter names to values, got {type(start).__name__}{hint}")
     values = _values(specification, base)
-    for name, value in start.items():
-        if name not in specification.slots:
-            raise InputError(unknown_name("start", name, list(specification.slots)))
+    given = {name: _checked(specification, base, name, value) for name, value in start.items()}
+    for name, array in given.items():
         slot = specification.slots[name]
-        current = slot.read(base)
-        array = as_floats(value, f"start[{name!r}]")
-        if array.shape != current.shape:
-            if array.ndim or current.size != 1:
-                raise InputError(f"start[{name!r}]: expected shape {current.shape}, got {array.shape}")
-            array = np.full(current.shape, float(array))
-        if slot.parameter in COVARIANCES:
-            array = checked_covariance(array, array.shape[-1], f"start[{name!r}]")
         if slot.rows is None:
             values[slot.parameter] = array
         else:
             values[slot.parameter] = values[slot.parameter].copy()
             values[slot.parameter][slot.rows, slot.rows] = array
     system = specification.projected(values)
-    for name in start:
-        came, kept = as_floats(start[name], name), specification.slots[name].read(system)
-        if not np.allclose(kept, came, rtol=1e-9, atol=1e-12 * max(1.0, float(np.abs(came).max(initial=0.0)))):
-            raise InputError(f"start[{name!r}]: the value does not have the form that the model gives it")
+    for name, array in given.items():
+        _check_form(array, named_value(specification, specification.slots[name], system), name)
     return system
+
+
+def named_value(specification: Specification, slot: Slot, system: LinearGaussianSystem) -> Array:
+    """Return the value of a named parameter as users know it: without the entry of the leading row."""
+    value = slot.read(system)
+    varies = value.ndim > len(specification.shape(slot.parameter))
+    return value[n_leading(specification) :] if varies else value
 
 
 def free_values(specification: Specification, system: LinearGaussianSystem) -> dict[str, Array]:
@@ -62,3 +64,44 @@ def free_values(specification: Specification, system: LinearGaussianSystem) -> d
 def _values(specification: Specification, system: LinearGaussianSystem) -> dict[str, Array]:
     names = [name for name in specification.forms if getattr(system, name) is not None]
     return {name: getattr(system, name) for name in names}
+
+
+def _checked(specification: Specification, base: LinearGaussianSystem, name: Any, value: Any) -> Array:
+    if name not in specification.slots:
+        raise InputError(unknown_name("start", name, list(specification.slots)))
+    slot = specification.slots[name]
+    shape = named_value(specification, slot, base).shape
+    array = as_floats(value, f"start[{name!r}]")
+    if array.shape != shape:
+        if array.ndim or int(np.prod(shape)) != 1:
+            raise InputError(f"start[{name!r}]: expected shape {shape}, got {array.shape}")
+        array = np.full(shape, float(array))
+    if slot.parameter in COVARIANCES:
+        array = checked_covariance(array, array.shape[-1], f"start[{name!r}]")
+    return array
+
+
+def _check_form(came: Array, kept: Array, name: str) -> None:
+    """Raise `InputError` unless the form kept the value as it came, whatever its units."""
+    off = np.abs(kept - came) > ROUNDING * np.abs(came) + ROUNDING_OF_ZERO * _sizes(came)
+    if off.any():
+        at = tuple(int(i) for i in np.argwhere(off)[0])
+        place = "" if came.size == 1 else f" at {at[0] if len(at) == 1 else at}"
+        raise InputError(
+            f"start[{name!r}]: the value does not have the form that the model gives it: expected {kept[at]:g}{place}, "
+            f"got {came[at]:g}"
+        )
+
+
+def _sizes(array: Array) -> Array:
+    """Return the size of each entry of a matrix as its row and its column tell it, in the entry's own units.
+
+    In other units of what rows and columns stand for, D A E instead of A with diagonal D and E, this changes as the
+    entries do. An entry of a vector has no neighbours of its own unit: 0.
+    """
+    if array.ndim != 2 or not np.any(array):
+        return np.zeros(array.shape)
+    magnitudes = np.abs(array)
+    rows, columns = magnitudes.max(axis=1), magnitudes.max(axis=0)
+    result: Array = (rows[:, None] / magnitudes.max()) * columns[None, :]
+    return result

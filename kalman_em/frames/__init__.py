@@ -1,5 +1,6 @@
 """pandas at the edges: tables read into panels of plain arrays, and arrays handed back as labelled tables."""
 
+from kalman_em.frames.following import following, follows_kind
 from kalman_em.frames.labels import as_index, check_regular, continued_index, same_labels
 from kalman_em.frames.reading import input_rows, to_panel
 from kalman_em.frames.tables import (
@@ -17,6 +18,8 @@ __all__ = [
     "check_regular",
     "checked_levels",
     "continued_index",
+    "following",
+    "follows_kind",
     "frame_of",
     "input_rows",
     "interval_columns",

@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array, first_position
-from kalman_em.errors import InputError
+from kalman_em.errors import InputError, near_hint
 from kalman_em.frames.labels import shown
+
+# Arguments that name a single column.
+ONE_COLUMN = ("time", "series")
 
 
 def column_floats(column: pd.Series[Any], argument: str, *, flags: bool = False) -> Array:
@@ -19,7 +22,7 @@ def column_floats(column: pd.Series[Any], argument: str, *, flags: bool = False)
     Parameters
     ----------
     column : Series
-        Numbers of any real numpy or nullable dtype.
+        Numbers of any real numpy or nullable dtype, or objects that are numbers or None (missing).
     argument : str
         The argument named in messages.
     flags : bool
@@ -30,6 +33,8 @@ def column_floats(column: pd.Series[Any], argument: str, *, flags: bool = False)
     InputError
         If the column is not of a numeric dtype (names it and an example), or holds inf (names the row).
     """
+    if column.dtype == object and not any(_is_odd(item) for item in column):
+        column = pd.Series(_from_objects(column.to_numpy(), argument), index=column.index, name=column.name)
     kind = "complex numbers" if pd.api.types.is_complex_dtype(column.dtype) else ""
     if pd.api.types.is_bool_dtype(column.dtype) and not flags:
         kind = "booleans"
@@ -62,7 +67,7 @@ def table_floats(frame: pd.DataFrame, columns: Sequence[Hashable], argument: str
 def array_floats(data: Any, argument: str, *, flags: bool = False) -> Array:
     """Return an array or nested list as float64 of shape (T, p); one dimension becomes one column.
 
-    Masked entries of a numpy masked array become NaN.
+    Masked entries of a numpy masked array, None and ``pd.NA`` become NaN.
 
     Raises
     ------
@@ -74,12 +79,16 @@ def array_floats(data: Any, argument: str, *, flags: bool = False) -> Array:
     try:
         source = np.asarray(data)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{argument}: expected rows of equal length, got a ragged list ({error})") from error
+        raise InputError(f"{argument}: expected rows of equal length, got a ragged {type(data).__name__}") from error
+    if source.dtype == object and source.size and not any(_is_odd(item) for item in source.ravel()):
+        source = _from_objects(source, argument)
     allowed = "iufb" if flags else "iuf"
-    if source.dtype.kind not in allowed:
-        raise InputError(f"{argument}: expected numbers, got {_wrong_array(source)}")
+    if source.dtype.kind not in allowed and source.size:
+        raise InputError(f"{argument}: expected numbers, got {_wrong_array(data, source)}")
     if source.ndim not in (1, 2):
-        raise InputError(f"{argument}: expected shape (T, p), one row a time step, got {source.shape}")
+        raise InputError(
+            f"{argument}: expected shape (T,) or (T, {'k' if flags else 'p'}), one row a time step, got {source.shape}"
+        )
     values = source.astype(np.float64).reshape(len(source), -1) if source.size else np.empty((0, 0))
     if np.isinf(values).any():
         place = first_position(np.isinf(values))
@@ -97,19 +106,43 @@ def named_columns(frame: pd.DataFrame, names: Any, argument: str) -> list[Hashab
     """
     several = isinstance(names, list | tuple | np.ndarray | pd.Index)
     columns: list[Hashable] = list(names) if several else [names]
+    for column in columns:
+        if not isinstance(column, Hashable):
+            raise InputError(
+                f"{argument}: expected the name of a column{'' if argument in ONE_COLUMN else ' or a list of them'}, "
+                f"got {column!r} ({type(column).__name__})"
+            )
     if not columns:
         raise InputError(f"{argument}: expected at least one column, got {names!r}")
     for column in columns:
         if column not in frame.columns:
-            known = ", ".join(map(str, frame.columns))
-            raise InputError(f"{argument}: no column is called {column!r}; expected one of: {known}")
+            known = [str(name) for name in frame.columns]
+            raise InputError(
+                f"{argument}: no column is called {column!r}; expected one of: {', '.join(known)}"
+                f"{near_hint(column, known)}"
+            )
     if len(set(columns)) < len(columns):
         raise InputError(f"{argument}: expected distinct columns, got {columns}")
     return columns
 
 
+def _from_objects(items: np.ndarray[Any, Any], argument: str) -> Array:
+    """Return objects that are numbers or markers for missing as float64; None is missing, as pandas has it."""
+    try:
+        return np.where(pd.isna(items), np.nan, items).astype(np.float64)
+    except OverflowError as error:
+        raise InputError(f"{argument}: holds a whole number that is too large for a float") from error
+
+
+def _is_odd(item: Any) -> bool:
+    """Return whether an object is neither a real number nor a marker for missing."""
+    if item is None or item is pd.NA:
+        return False
+    return isinstance(item, bool) or not isinstance(item, int | float | np.integer | np.floating)
+
+
 def _example(observed: pd.Series[Any]) -> str:
-    odd = next((item for item in observed if not isinstance(item, int | float | np.number)), observed.iloc[0])
+    odd = next((item for item in observed if _is_odd(item)), observed.iloc[0])
     return f"{odd!r} ({type(odd).__name__})"
 
 
@@ -125,9 +158,13 @@ def _cure(observed: pd.Series[Any], kind: str) -> str:
     return "; turn the column into numbers with pd.to_numeric"
 
 
-def _wrong_array(source: np.ndarray[Any, Any]) -> str:
-    names = {"b": "booleans", "c": "complex numbers", "O": "an array of objects"}
-    kind = names.get(source.dtype.kind, f"values of dtype {source.dtype}")
-    odd = [item for item in source.ravel()[:1000] if not isinstance(item, int | float | np.number)]
-    example = f" such as {odd[0]!r} ({type(odd[0]).__name__})" if odd and source.dtype.kind not in "bc" else ""
-    return f"{kind}{example}; NaN is the marker for missing" if source.dtype.kind == "O" else f"{kind}{example}"
+def _wrong_array(data: Any, source: np.ndarray[Any, Any]) -> str:
+    if source.dtype.kind in "bc":
+        return {"b": "booleans", "c": "complex numbers"}[source.dtype.kind]
+    # numpy turns a list with one text in it into text altogether.
+    items = np.asarray(data, dtype=object).ravel() if isinstance(data, list | tuple) else source.ravel()
+    odd = next((item for item in items.tolist() if _is_odd(item)), None)
+    if odd is None:
+        return f"values of dtype {source.dtype}"
+    kind = "text" if isinstance(odd, str) else f"{type(odd).__name__}"
+    return f"{kind} such as {odd!r}"

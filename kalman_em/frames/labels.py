@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
+from kalman_em.arrays import as_count
 from kalman_em.errors import InputError
 from kalman_em.frames.spacing import Grid, grid_of, has_spacing, step_text
 
@@ -29,9 +32,10 @@ def as_index(labels: Any, where: str) -> pd.Index[Any]:
     Raises
     ------
     InputError
-        If there are several levels, or a label is missing, repeated or before the one above it.
+        If they are no sequence or no labels, there are several levels, or a label is missing, repeated or before the
+        one above it.
     """
-    index = labels if isinstance(labels, pd.Index) else pd.Index(labels)
+    index = _read(labels, where)
     if isinstance(index, pd.MultiIndex):
         raise InputError(
             f"{where}: expected one label a row, got {index.nlevels} levels {list(index.names)}; "
@@ -125,9 +129,7 @@ def continued_index(index: pd.Index[Any], steps: int) -> pd.Index[Any]:
     >>> continued_index(pd.RangeIndex(0, 10, 2), 2).tolist()
     [10, 12]
     """
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise InputError(f"steps: expected a whole number of at least 1, got {steps!r}")
-    ahead = np.arange(1, int(steps) + 1)
+    ahead = np.arange(1, as_count(steps, "steps") + 1)
     if isinstance(index, pd.RangeIndex) and len(index) > 0:
         last = int(index[-1])
         return pd.RangeIndex(last + index.step, last + index.step * (len(ahead) + 1), index.step, name=index.name)
@@ -161,6 +163,28 @@ def shown(label: Any) -> str:
     if isinstance(label, pd.Timestamp) and label == label.normalize() and label.tz is None:
         return label.strftime("%Y-%m-%d")
     return repr(label) if isinstance(label, str) else str(label)
+
+
+def _read(labels: Any, where: str) -> pd.Index[Any]:
+    if isinstance(labels, pd.Index):
+        index: pd.Index[Any] = labels
+    else:
+        if isinstance(labels, str | bytes) or not (hasattr(labels, "__len__") or isinstance(labels, Iterable)):
+            raise InputError(f"{where}: expected a sequence of labels, got {labels!r} ({type(labels).__name__})")
+        try:
+            index = pd.Index(labels)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: expected labels, got {type(labels).__name__} ({error})") from error
+    if index.dtype == object and not isinstance(index, pd.MultiIndex):
+        odd = next((label for label in index if isinstance(label, date) and not pd.isna(label)), None)
+        if odd is not None:
+            raise InputError(
+                f"{where}: expected dates that pandas reads as dates, all with one time zone or all without, got "
+                f"{odd!r} among objects; turn them into dates with pd.to_datetime"
+            )
+    if index.dtype.kind == "c" or index.dtype == bool:
+        raise InputError(f"{where}: expected dates, periods, durations, numbers or text, got {index.dtype} labels")
+    return index
 
 
 def _plain_numbers(index: pd.Index[Any], where: str) -> pd.Index[Any]:

@@ -15,6 +15,9 @@ from kalman_em.frames.columns import array_floats, named_columns, table_floats
 from kalman_em.frames.labels import as_index, same_labels, shown
 from kalman_em.observations import Observations, Panel
 
+# The square of a larger value, summed over some rows, leaves the range of a float64.
+LARGEST = 1e150
+
 
 def to_panel(
     data: Any,
@@ -31,7 +34,7 @@ def to_panel(
     Parameters
     ----------
     data : Series, DataFrame, array_like of shape (T,) or (T, p), Observations or Panel
-        Rows in time order; NaN (or ``pd.NA``) marks a missing value.
+        Rows in time order; NaN (or what pandas takes for it, ``pd.NA`` and None) marks a missing value.
     inputs : array_like of shape (T,) or (T, k), Series, DataFrame or list of column names, optional
         Known inputs, one row a row of data. With labels of its own it must have exactly those of `data`;
         names are columns of a DataFrame `data`.
@@ -78,10 +81,12 @@ def to_panel(
                 )
         panel = _from_plain(data, inputs, obs_dim)
     if obs_dim is not None and panel.obs_dim != obs_dim:
+        hint = "; choose the columns with values=" if isinstance(data, pd.DataFrame) else ""
         raise InputError(
             f"data: expected {obs_dim} column{'s' if obs_dim > 1 else ''}, as the model has, got "
-            f"{panel.obs_dim} ({', '.join(panel.names[:10])}); choose the columns of a DataFrame with values="
+            f"{panel.obs_dim} ({', '.join(panel.names[:10])}){hint}"
         )
+    _check_size(panel)
     if not allow_unobserved:
         _check_observed(panel)
     return panel
@@ -106,10 +111,13 @@ def input_rows(inputs: Any, index: pd.Index[Any], *, labelled: bool = True) -> A
     """
     if isinstance(inputs, pd.Series | pd.DataFrame):
         frame = inputs.to_frame() if isinstance(inputs, pd.Series) else inputs
-        if not labelled and not isinstance(frame.index, pd.RangeIndex):
-            raise InputError("inputs: have labels, but data is an array without any; pass inputs.to_numpy()")
-        same_labels(frame.index, index, "inputs")
         _check_columns(frame, "inputs")
+        if not labelled and not isinstance(frame.index, pd.RangeIndex):
+            raise InputError(
+                f"inputs: have labels (the first is {shown(frame.index[0])}), but the rows have none; pass "
+                "inputs.to_numpy()"
+            )
+        same_labels(frame.index, index, "inputs")
         rows = table_floats(frame, list(frame.columns), "inputs", flags=True)
         names = [repr(column) for column in frame.columns]
     else:
@@ -158,7 +166,9 @@ def _plain_rows(data: Any, obs_dim: int | None) -> Array:
     if rows.size == 0:
         raise InputError(f"data: expected at least one row and one column, got shape {np.shape(data)}")
     n_rows, n_columns = rows.shape
-    if obs_dim is not None and n_columns != obs_dim and n_rows == obs_dim and n_rows < n_columns:
+    if obs_dim is not None and n_columns != obs_dim and n_rows == obs_dim:
+        if np.ndim(data) == 1:
+            raise InputError(f"data: expected shape (T, {obs_dim}), got ({n_rows},); put a single row in a list")
         raise InputError(
             f"data: looks transposed: expected (T, {obs_dim}), time first, got {rows.shape}; pass its transpose"
         )
@@ -274,6 +284,18 @@ def _check_inputs_known(rows: Array, names: list[str], index: pd.Index[Any]) -> 
         raise InputError(
             f"inputs: expected a known value in every row, got none in column {names[column]} at {shown(index[row])}"
         )
+
+
+def _check_size(panel: Panel) -> None:
+    for one in panel:
+        # A comparison with NaN is False.
+        row, column = np.unravel_index(np.argmax(np.abs(one.values) > LARGEST), one.values.shape)
+        value = float(one.values[row, column])
+        if abs(value) > LARGEST:
+            raise InputError(
+                f"data: column {panel.names[column]!r} holds {value:g}, whose square is too large for a float; use "
+                "larger units"
+            )
 
 
 def _check_observed(panel: Panel) -> None:

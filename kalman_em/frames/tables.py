@@ -13,8 +13,8 @@ from kalman_em.arrays import Array, check_shape
 from kalman_em.errors import InputError
 
 
-def checked_levels(levels: Any) -> tuple[float, ...]:
-    """Return interval levels, in per cent, as a tuple of distinct floats between 0 and 100.
+def checked_levels(levels: Any, name: str = "levels") -> tuple[float, ...]:
+    """Return interval levels, in per cent, as a tuple of distinct floats between 0 and 100; messages call them `name`.
 
     Raises
     ------
@@ -27,17 +27,18 @@ def checked_levels(levels: Any) -> tuple[float, ...]:
     >>> checked_levels((80, 95))
     (80.0, 95.0)
     """
-    several = levels if isinstance(levels, list | tuple | np.ndarray | pd.Index | range) else [levels]
+    several = levels.tolist() if isinstance(levels, np.ndarray | pd.Index | pd.Series) else levels
+    several = several if isinstance(several, list | tuple | range) else [several]
     result = []
     for level in several:
         is_number = isinstance(level, int | float | np.integer | np.floating) and not isinstance(level, bool)
         if not is_number or not 0.0 < float(level) < 100.0:
-            raise InputError(f"levels: expected per cent above 0 and below 100, got {level!r}")
+            raise InputError(f"{name}: expected per cent above 0 and below 100, got {level!r}")
         if float(level) < 1.0:
-            raise InputError(f"levels: expected per cent, got {level!r}; write {100.0 * float(level):g}")
+            raise InputError(f"{name}: expected per cent, got {level!r}; write {100.0 * float(level):g}")
         result.append(float(level))
     if len(set(result)) < len(result):
-        raise InputError(f"levels: expected distinct levels, got {list(several)}")
+        raise InputError(f"{name}: expected distinct levels, got {list(several)}")
     return tuple(result)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
-from kalman_em.errors import InputError, NumericalError
+from kalman_em.errors import NumericalError
+from kalman_em.inference.arguments import check_observations, check_system
 from kalman_em.inference.kernel_arrays import Filtered, Scalars, Transitions
 from kalman_em.inference.loops import filter_rows
 from kalman_em.inference.reduction import reduce_observations
@@ -154,7 +155,8 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> F
     Raises
     ------
     InputError
-        If system and observations do not fit together.
+        If the arguments are not of those types (an array is wrapped in `Observations`), or the numbers of columns,
+        inputs or, for a system that varies in time, rows do not fit together.
     NumericalError
         If an observation contradicts what the system knows without error.
 
@@ -174,8 +176,8 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> F
     >>> round(filtered.log_likelihood, 4)
     -4.0857
     """
-    if not isinstance(observations, Observations):
-        raise InputError(f"observations: expected Observations, got {type(observations).__name__}")
+    check_system(system)
+    check_observations(system, observations)
     rows = stack_rows([observations])
     laid = lay(system, rows)
     result = filter_all(laid, rows)

@@ -123,8 +123,8 @@ def update(
     m, P = _state(mean, cov)
     d = len(m)
     y = as_floats(value, "value", allow_nan=True)
-    if y.ndim != 1:
-        raise InputError(f"value: expected shape (p,), got {y.shape}")
+    if y.ndim != 1 or y.size == 0:
+        raise InputError(f"value: expected shape (p,), p at least 1, got {y.shape}")
     p = len(y)
     H = as_floats(observation_matrix, "observation_matrix")
     check_shape(H, (p, d), "observation_matrix")
@@ -145,7 +145,7 @@ def update(
 
 def _state(mean: Any, cov: Any) -> tuple[Array, Array]:
     m = as_floats(mean, "mean")
-    if m.ndim != 1:
-        raise InputError(f"mean: expected shape (d,), got {m.shape}")
+    if m.ndim != 1 or m.size == 0:
+        raise InputError(f"mean: expected shape (d,), d at least 1, got {m.shape}")
     P = checked_covariance(as_floats(cov, "cov"), len(m), "cov")
     return m.copy(), P.copy()

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_floats, check_shape, frozen
+from kalman_em.arrays import Array, as_count, as_floats, as_input_rows, check_shape, frozen
 from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.arguments import check_filtered, check_system
 from kalman_em.inference.rows import noise_covs
 from kalman_em.linalg import symmetrised
 from kalman_em.posteriors import FilteredStates
@@ -43,9 +44,9 @@ def predict_rows(
         The series so far.
     n_steps : int
         How many steps h to go, at least 1.
-    inputs : array_like, shape (h, k), optional
+    inputs : array_like, shape (h, k) or (h,) for k of 1, optional
         The inputs at the predicted steps; needed if the system has inputs.
-    last_input : array_like, shape (k,), optional
+    last_input : array_like, shape (k,) or a number for k of 1, optional
         The inputs at the last observed step, which push the first transition.
 
     Returns
@@ -56,7 +57,8 @@ def predict_rows(
     Raises
     ------
     InputError
-        If the system varies in time, or inputs are missing, superfluous or of the wrong shape.
+        If an argument is of another type or does not fit the system, the system varies in time, or inputs are
+        missing, superfluous or of the wrong shape.
     NumericalError
         If the state is still diffuse at the end of the series.
 
@@ -74,41 +76,44 @@ def predict_rows(
     >>> ahead.observation_means.tolist(), ahead.observation_covs.ravel().tolist()
     ([[0.5], [0.5]], [4.0, 5.0])
     """
-    if not isinstance(n_steps, int | np.integer) or isinstance(n_steps, bool) or n_steps < 1:
-        raise InputError(f"n_steps: expected a whole number of at least 1, got {n_steps!r}")
-    if not system.is_constant:
-        raise InputError("system: expected a constant system to predict with, got one that varies in time")
-    n_series_steps = len(filtered.filtered_means)
-    if filtered.n_diffuse_steps == n_series_steps:
-        raise NumericalError("the state is still diffuse at the end of the series: nothing can be predicted")
+    n_steps = as_count(n_steps, "n_steps")
+    _check_predictable(system, filtered)
     u = _future_inputs(system, n_steps, inputs, last_input)
-    F, H, R, Q = (
-        system.transition_matrix,
-        system.observation_matrix,
-        system.observation_cov,
-        noise_covs(system),
-    )
-    B, D = system.transition_input, system.observation_input
-    d, p = system.state_dim, system.obs_dim
-    means, covs = np.empty((n_steps, d)), np.empty((n_steps, d, d))
-    seen, seen_covs = np.empty((n_steps, p)), np.empty((n_steps, p, p))
+    F, Q = system.transition_matrix, noise_covs(system)
+    states, covs = np.empty((n_steps, system.state_dim)), np.empty((n_steps, system.state_dim, system.state_dim))
     mean, cov = filtered.filtered_means[-1], filtered.filtered_covs[-1]
     for i in range(n_steps):
         mean = F @ mean + system.transition_offset
         cov = symmetrised(F @ cov @ F.T) + Q
-        if u is not None and B is not None:
-            mean = mean + B @ u[i]
-        means[i], covs[i] = mean, cov
-        seen[i] = H @ mean + system.observation_offset
-        if u is not None and D is not None:
-            seen[i] += D @ u[i + 1]
-        seen_covs[i] = symmetrised(H @ cov @ H.T) + R
+        if u is not None and system.transition_input is not None:
+            mean = mean + system.transition_input @ u[i]
+        states[i], covs[i] = mean, cov
+    seen, seen_covs = _observed(system, states, covs, None if u is None else u[1:])
     return PredictedRows(
-        state_means=frozen(means),
+        state_means=frozen(states),
         state_covs=frozen(covs),
         observation_means=frozen(seen),
         observation_covs=frozen(seen_covs),
     )
+
+
+def _check_predictable(system: LinearGaussianSystem, filtered: FilteredStates) -> None:
+    check_system(system)
+    check_filtered(system, filtered)
+    if not system.is_constant:
+        raise InputError("system: expected a constant system to predict with, got one that varies in time")
+    if filtered.n_diffuse_steps == len(filtered.filtered_means):
+        raise NumericalError("the state is still diffuse at the end of the series: nothing can be predicted")
+
+
+def _observed(system: LinearGaussianSystem, means: Array, covs: Array, inputs: Array | None) -> tuple[Array, Array]:
+    """Return the moments of the observations that states with `means` and `covs` would bring."""
+    H, D, offset = system.observation_matrix, system.observation_input, system.observation_offset
+    assert offset is not None  # the system fills it in
+    seen = means @ H.T + offset
+    if inputs is not None and D is not None:
+        seen = seen + inputs @ D.T
+    return seen, symmetrised(H @ covs @ H.T) + system.observation_cov
 
 
 def _future_inputs(system: LinearGaussianSystem, n_steps: int, inputs: Any, last_input: Any) -> Array | None:
@@ -120,10 +125,9 @@ def _future_inputs(system: LinearGaussianSystem, n_steps: int, inputs: Any, last
         return None
     if inputs is None:
         raise InputError(f"inputs: expected shape ({n_steps}, {k}), one row a predicted step, got none")
-    future = as_floats(inputs, "inputs")
-    check_shape(future, (n_steps, k), "inputs")
+    future = as_input_rows(inputs, n_steps, k)
     if last_input is None:
         raise InputError(f"last_input: expected shape ({k},), the inputs at the last observed step, got none")
-    last = as_floats(last_input, "last_input")
+    last = np.atleast_1d(as_floats(last_input, "last_input"))
     check_shape(last, (k,), "last_input")
     return frozen(np.vstack([last, future]))

@@ -51,24 +51,10 @@ def reduce_observations(
     constants = np.zeros(n_groups)
     block = np.zeros((p, p))
     for g in range(n_groups):
-        H, R = matrix[group_matrix[g]], cov[group_cov[g]]
-        n = 0
-        for i in range(p):
-            if not np.isnan(values[group_rows[g], i]):
-                observed[g, n] = i
-                n += 1
+        n = observed_columns(values[group_rows[g]], observed[g])
         n_observed[g] = n
         counts[g] = n
-        for i in range(n):
-            for j in range(n):
-                block[i, j] = R[observed[g, i], observed[g, j]]
-        ldl(block[:n, :n], lower[g], variances[g])
-        for i in range(n):
-            for k in range(d):
-                total = H[observed[g, i], k]
-                for j in range(i):
-                    total -= lower[g, i, j] * rows[g, j, k]
-                rows[g, i, k] = total
+        whiten_group(matrix[group_matrix[g]], cov[group_cov[g]], observed[g], n, block, lower[g], variances[g], rows[g])
         if n > d and np.all(variances[g, :n] > 0.0):
             constants[g] = turn(rows[g], variances[g], deviations[g], turns[g], n, d)
             counts[g] = d
@@ -78,28 +64,50 @@ def reduce_observations(
     for t in range(values.shape[0]):
         g = group_index[t]
         n = n_observed[g]
-        for i in range(n):
-            total = values[t, observed[g, i]] - offset[offset_index[t], observed[g, i]]
-            for j in range(i):
-                total -= lower[g, i, j] * white[j]
-            white[i] = total
+        whiten_row(values[t], offset[offset_index[t]], observed[g], n, lower[g], white)
         if counts[g] == n:
             reduced[t, :n] = white[:n]
-            continue
-        for i in range(n):
-            white[i] /= deviations[g, i]
-        for k in range(d):
-            for i in range(n):
-                reduced[t, k] += turns[g, i, k] * white[i]
-        # The squares of what is left, not the difference of two squares: values may be far from 0.
-        square = 0.0
-        for i in range(n):
-            rest = white[i]
-            for k in range(d):
-                rest -= turns[g, i, k] * reduced[t, k]
-            square += rest * rest
-        leftover[t] = constants[g] - 0.5 * square
+        else:
+            leftover[t] = constants[g] - 0.5 * turn_row(white, deviations[g], turns[g], n, d, reduced[t])
     return reduced, rows, variances, counts, leftover
+
+
+@compiled
+def observed_columns(row: Array, observed: IntArray) -> int:
+    """Fill `observed` with the columns of a row that are not missing; return how many they are."""
+    n = 0
+    for i in range(row.shape[0]):
+        if not np.isnan(row[i]):
+            observed[n] = i
+            n += 1
+    return n
+
+
+@compiled
+def whiten_group(
+    H: Array, R: Array, observed: IntArray, n: int, block: Array, lower: Array, variances: Array, rows: Array
+) -> None:
+    """Factor R_oo = L D L' into `lower` and `variances`, and fill `rows` with L^-1 H_o; `block` is scratch."""
+    for i in range(n):
+        for j in range(n):
+            block[i, j] = R[observed[i], observed[j]]
+    ldl(block[:n, :n], lower, variances)
+    for i in range(n):
+        for k in range(H.shape[1]):
+            total = H[observed[i], k]
+            for j in range(i):
+                total -= lower[i, j] * rows[j, k]
+            rows[i, k] = total
+
+
+@compiled
+def whiten_row(row: Array, offset: Array, observed: IntArray, n: int, lower: Array, white: Array) -> None:
+    """Fill `white` with L^-1 (y_o - d_o) of a row y."""
+    for i in range(n):
+        total = row[observed[i]] - offset[observed[i]]
+        for j in range(i):
+            total -= lower[i, j] * white[j]
+        white[i] = total
 
 
 @compiled
@@ -120,3 +128,24 @@ def turn(rows: Array, variances: Array, deviations: Array, turns: Array, n: int,
     rows[:, :] = 0.0
     rows[:d] = triangle
     return constant
+
+
+@compiled
+def turn_row(white: Array, deviations: Array, turns: Array, n: int, d: int, reduced: Array) -> float:
+    """Turn n whitened values onto d, into `reduced` (zeros at first); return the sum of squares of what is left.
+
+    `white` is brought to unit variance in place.
+    """
+    for i in range(n):
+        white[i] /= deviations[i]
+    for k in range(d):
+        for i in range(n):
+            reduced[k] += turns[i, k] * white[i]
+    # The squares of what is left, not the difference of two squares: values may be far from 0.
+    square = 0.0
+    for i in range(n):
+        rest = white[i]
+        for k in range(d):
+            rest -= turns[i, k] * reduced[k]
+        square += rest * rest
+    return square

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_floats, check_shape, frozen
+from kalman_em.arrays import Array, as_count, as_floats, as_input_rows, check_shape, frozen
 from kalman_em.errors import InputError
+from kalman_em.inference.arguments import check_generator, check_observations, check_system
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
 from kalman_em.inference.smoothing import smooth_all
@@ -43,7 +44,7 @@ def simulate(
         Number of steps T.
     rng : numpy.random.Generator
         The source of randomness.
-    inputs : array_like, shape (T, k), optional
+    inputs : array_like, shape (T, k) or (T,) for k of 1, optional
         Needed if the system has inputs.
     initial_state : array_like, shape (d,), optional
         x[0]; drawn from N(m, P) when left out. Needed if the system has a diffuse start.
@@ -58,6 +59,11 @@ def simulate(
     InputError
         If an argument does not fit the system, or a diffuse start is asked to be drawn.
 
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, equation (3.1), drawn from the
+    first step to the last.
+
     Examples
     --------
     >>> import numpy as np
@@ -68,14 +74,16 @@ def simulate(
     >>> simulate(walk, 5, np.random.default_rng(0)).values.shape
     (5, 1)
     """
-    if not isinstance(rng, np.random.Generator):
-        raise InputError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
-    if not isinstance(n_steps, int | np.integer) or isinstance(n_steps, bool) or n_steps < 1:
-        raise InputError(f"n_steps: expected a whole number of at least 1, got {n_steps!r}")
+    check_system(system)
+    n_steps = as_count(n_steps, "n_steps")
+    check_generator(rng)
     if initial_state is None and system.has_diffuse:
-        raise InputError("initial_state: expected shape (d,): a diffuse start has no distribution to draw from")
-    empty = Observations(np.full((n_steps, system.obs_dim), np.nan), inputs=inputs)
-    rows = stack_rows([empty])
+        raise InputError(
+            f"initial_state: expected shape ({system.state_dim},), got None: a diffuse start has no distribution to "
+            "draw from"
+        )
+    known = _known_inputs(system, inputs, n_steps)
+    rows = stack_rows([Observations(np.full((n_steps, system.obs_dim), np.nan), inputs=known)])
     laid = lay(system, rows)
     if initial_state is None:
         root = square_root(system.initial_cov)
@@ -135,10 +143,10 @@ def sample_states(
     >>> sample_states(walk, observed, 4, np.random.default_rng(0)).shape
     (4, 3, 1)
     """
-    if not isinstance(n_samples, int | np.integer) or isinstance(n_samples, bool) or n_samples < 1:
-        raise InputError(f"n_samples: expected a whole number of at least 1, got {n_samples!r}")
-    if not isinstance(rng, np.random.Generator):
-        raise InputError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
+    check_system(system)
+    check_observations(system, observations)
+    n_samples = as_count(n_samples, "n_samples")
+    check_generator(rng)
     one = stack_rows([observations])
     laid = lay(system, one)
     n, d = one.n_rows, system.state_dim
@@ -148,6 +156,15 @@ def sample_states(
     series = [Observations(observations.values - drawn, inputs=observations.inputs) for drawn in values]
     rows = stack_rows(series)
     return frozen(states + _smoothed_means(lay(system, rows), rows).reshape(n_samples, n, d))
+
+
+def _known_inputs(system: LinearGaussianSystem, inputs: Any, n_steps: int) -> Array | None:
+    k = system.input_dim
+    if k == 0 and inputs is not None:
+        raise InputError("inputs: expected none, because the system has no input matrix")
+    if k > 0 and inputs is None:
+        raise InputError(f"inputs: expected shape ({n_steps}, {k}), one row a step, got none")
+    return None if inputs is None else as_input_rows(inputs, n_steps, k)
 
 
 def _smoothed_means(laid: SystemRows, rows: Rows) -> Array:

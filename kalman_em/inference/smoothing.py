@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
-from kalman_em.errors import InputError, NumericalError
+from kalman_em.errors import NumericalError
+from kalman_em.inference.arguments import check_filtered, check_system
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
 from kalman_em.inference.filtering import FilteredRows, ReducedRows, reduce_rows, transitions_of
 from kalman_em.inference.loops import smooth_rows
@@ -48,7 +49,7 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates) -> Smoo
     Raises
     ------
     InputError
-        If the dimensions of system and filtered states differ.
+        If the arguments are not of those types, or the dimensions of system and filtered states differ.
     NumericalError
         If the observations never resolve a diffuse element of the initial state.
 
@@ -71,9 +72,9 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates) -> Smoo
     >>> smoothed.lag_one_covs.shape
     (2, 1, 1)
     """
+    check_system(system)
+    check_filtered(system, filtered)
     n_steps, d = filtered.filtered_means.shape
-    if d != system.state_dim:
-        raise InputError(f"filtered: expected states of dimension {system.state_dim}, as the system's, got {d}")
     laid, reduced = _reduced_innovations(system, filtered)
     columns = np.zeros(n_steps, dtype=np.int64)
     columns[: filtered.n_diffuse_steps] = np.any(filtered.diffuse_factors != 0.0, axis=1).sum(axis=1)

@@ -34,6 +34,11 @@ class LocalLevel:
     initial_mean : form, optional
         Its mean; learnt when left out beside an `initial_cov` that is not diffuse.
 
+    Raises
+    ------
+    InputError
+        At the fit, if a form does not fit its parameter.
+
     References
     ----------
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 2.1.

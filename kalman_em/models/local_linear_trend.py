@@ -39,6 +39,11 @@ class LocalLinearTrend:
     initial_mean : form, optional
         Their mean; learnt when left out beside an `initial_cov` that is not diffuse.
 
+    Raises
+    ------
+    InputError
+        At the fit, if a form does not fit its parameter.
+
     References
     ----------
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 3.2.1.

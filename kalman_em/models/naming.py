@@ -66,5 +66,7 @@ def _known(text: str, known: dict[str, Any], kind: str) -> Any:
     if name in known:
         return known[name]
     near = get_close_matches(name, known, n=1)
-    hint = f" is not known (did you mean {near[0]}?);" if near else " is not known;"
-    raise InputError(unknown_name(kind, text, list(known)).replace(" is not known;", hint, 1))
+    if near:
+        expected = ", ".join(known)
+        raise InputError(f"{kind} {text!r} is not known (did you mean {near[0]}?); expected one of: {expected}")
+    raise InputError(unknown_name(kind, text, list(known)))

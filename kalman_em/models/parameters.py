@@ -7,11 +7,17 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.errors import unknown_name
+from kalman_em.errors import UnknownNameError, unknown_name
 
 
 class Parameters(Mapping[str, Array]):
-    """Named, read-only parameter values.
+    """Named, read-only parameter values: a mapping whose entries are attributes too.
+
+    Raises
+    ------
+    InputError
+        For a key that is not there (a `KeyError` too); an `AttributeError` for such an attribute. Both name those
+        that are.
 
     Examples
     --------
@@ -29,7 +35,10 @@ class Parameters(Mapping[str, Array]):
         object.__setattr__(self, "_values", dict(values))
 
     def __getitem__(self, name: str) -> Array:
-        return self._values[name]
+        try:
+            return self._values[name]
+        except (KeyError, TypeError):
+            raise UnknownNameError(unknown_name("parameter", name, list(self._values))) from None
 
     def __getattr__(self, name: str) -> Array:
         values: dict[str, Array] = object.__getattribute__(self, "_values")

@@ -75,7 +75,7 @@ def test_params_are_read_by_name_and_read_only(fitted):
     assert fitted.params.level_cov is fitted.params["level_cov"] or np.array_equal(
         fitted.params.level_cov, fitted.system.transition_cov
     )
-    with pytest.raises(AttributeError, match="'level_covv' is not known; expected one of: level_cov"):
+    with pytest.raises(AttributeError, match=r"'level_covv' is not known; .* \(did you mean 'level_cov'\?\)"):
         _ = fitted.params.level_covv
     with pytest.raises(AttributeError, match="read-only"):
         fitted.params.level_cov = 3.0
@@ -109,9 +109,9 @@ def test_extending_conditions_on_new_rows_without_learning(fitted, nile):
         kem.kalman_filter(start.system, kem.Observations(nile.to_numpy()[:, None])).log_likelihood
     )
     assert start.extend([1.0, np.nan]).forecast(1).to_frame().index[0] == pd.Period("1953", "Y")
-    with pytest.raises(kem.InputError, match=r"expected labels in time order|got"):
+    with pytest.raises(kem.InputError, match=r"^data: expected 1951 next, after 1950, got 1871; 5 of 5 labels overlap"):
         start.extend(nile[:5])
-    with pytest.raises(kem.InputError, match=r"gap|regular"):
+    with pytest.raises(kem.InputError, match=r"^data: expected 1951 next, after 1950, got 1956; rows missing between"):
         start.extend(nile[85:])
 
 

@@ -1,5 +1,6 @@
 """What users hold, read into a panel: labels, names and missing values kept, everything doubtful refused by name."""
 
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -11,6 +12,7 @@ from kalman_em.errors import InputError
 from kalman_em.frames import input_rows, to_panel
 from kalman_em.observations import Observations, Panel
 
+MIXED_ZONES = pd.Index([pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02", tz="UTC")], dtype=object)
 WEEKS = pd.date_range("2024-01-06", periods=3, freq="W-SAT", name="week")
 TRACKS = pd.DataFrame(
     {
@@ -188,7 +190,9 @@ def test_data_sets_read_as_long_and_wide() -> None:
         ([1j, 2.0, 3.0], "column 'bad', got complex numbers"),
         (WEEKS, r"column 'bad', got Timestamp\('2024-01-06"),
         (pd.Categorical(["u", "v", "u"]), r"column 'bad', got 'u' \(str\)"),
-        (np.array([1, 2.0, None], dtype=object), r"column 'bad', got .*; turn .* with pd.to_numeric"),
+        (np.array([1, True, None], dtype=object), r"column 'bad', got True \(bool\); turn .* with pd.to_numeric"),
+        ([1, 10**400, 2], "holds a whole number that is too large for a float"),
+        ([1.0, 1e160, 2.0], r"column 'bad' holds 1e\+160, whose square is too large for a float; use larger units"),
         ([1.0, np.inf, 2.0], "column 'bad' holds inf at row-2; NaN is the marker for missing"),
         ([1.0, -np.inf, 2.0], "column 'bad' holds inf at row-2"),
     ],
@@ -213,15 +217,19 @@ def test_a_column_without_an_observed_value_is_refused_unless_allowed(column: ob
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (["1", "2"], r"expected numbers, got values of dtype <U1 such as"),
-        ([1.0, "2"], "expected numbers, got values of dtype"),
-        ([1.0, None], r"an array of objects such as None \(NoneType\); NaN is the marker for missing"),
-        (np.array([1.0, 2.0], dtype=object), "an array of objects; NaN"),
+        (["1", "2"], "expected numbers, got text such as '1'"),
+        ([1.0, "2"], "expected numbers, got text such as '2'"),
+        ([1.0, object], r"expected numbers, got type such as <class 'object'>"),
+        ([1.0, Decimal("1.5")], r"expected numbers, got Decimal such as Decimal\('1.5'\)"),
+        ([1.0, True, None], r"expected numbers, got bool such as True"),
         (np.array([True, False]), "expected numbers, got booleans"),
         (np.array([1j]), "expected numbers, got complex numbers"),
-        (np.array(["2024-01-01"], dtype="datetime64[D]"), r"values of dtype datetime64\[D\]"),
-        (np.zeros((2, 3, 1)), r"expected shape \(T, p\), one row a time step, got \(2, 3, 1\)"),
-        (np.array(3.0), r"expected shape \(T, p\).* got \(\)"),
+        (
+            np.array(["2024-01-01"], dtype="datetime64[D]"),
+            "expected numbers, got date such as datetime.date",
+        ),
+        (np.zeros((2, 3, 1)), r"expected shape \(T,\) or \(T, p\), one row a time step, got \(2, 3, 1\)"),
+        (np.array(3.0), r"expected shape \(T,\) or \(T, p\).* got \(\)"),
         ([[1.0, 2.0], [3.0]], "expected rows of equal length, got a ragged list"),
         ([1.0, np.inf], r"holds inf at position \(1, 0\)"),
         (np.ma.array([1j, 2], mask=[True, False]), "complex numbers"),
@@ -244,12 +252,30 @@ def test_a_column_without_an_observed_value_is_refused_unless_allowed(column: ob
         (pd.Series([1.0, 2.0], index=[1, 1]), "index: expected distinct labels, got 1 again at row 1"),
         (pd.Series([1.0, 2.0], index=WEEKS[[1, 0]]), "time order, got 2024-01-06 after 2024-01-13 at row 1"),
         (pd.Series([1.0, 2.0], index=[["a", "a"], [1, 2]]), "got 2 levels .*series="),
+        (pd.Series([1.0, 2.0], index=[date(2024, 1, 1), date(2024, 1, 2)]), r"got datetime.date\(.*pd.to_datetime"),
+        (pd.Series([1.0, 2.0], index=MIXED_ZONES), "all with one time zone or all without, got Timestamp"),
+        (pd.Series([1.0, 2.0], index=[1j, 2j]), "expected dates, periods, durations, numbers or text, got complex128"),
+        (pd.Series([1.0, 2.0], index=[False, True]), "expected dates, .*, got bool labels"),
     ],
 )
 def test_data_that_cannot_be_a_table_of_numbers(data: object, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         to_panel(data)
     assert str(caught.value).startswith("data: ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[1.0, None, 3.0], np.array([1, None, 3.0], dtype=object), [1, pd.NA, 3], pd.Series([1, None, 3], dtype=object)],
+)
+def test_none_among_numbers_is_missing_as_in_pandas(data: object) -> None:
+    np.testing.assert_array_equal(only(to_panel(data)).values, [[1.0], [np.nan], [3.0]])
+
+
+def test_one_row_of_the_models_width_is_no_column() -> None:
+    with pytest.raises(InputError, match=r"data: expected shape \(T, 2\), got \(2,\); put a single row in a list"):
+        to_panel([1.0, 2.0], obs_dim=2)
+    assert only(to_panel([[1.0, 2.0]], obs_dim=2)).values.shape == (1, 2)
 
 
 @pytest.mark.parametrize("data", [np.zeros((2, 5)), np.zeros((2, 5)).tolist()])
@@ -265,7 +291,7 @@ def test_a_transposed_array_is_called_so(data: object) -> None:
     [
         (np.zeros((9, 3)), r"data: expected 2 columns, as the model has, got 3 \(y1, y2, y3\)"),
         (np.zeros(9), "data: expected 2 columns, as the model has, got 1"),
-        (pd.DataFrame(np.zeros((2, 3)), columns=list("abc")), r"got 3 \(a, b, c\); choose .* values="),
+        (pd.DataFrame(np.zeros((2, 3)), columns=list("abc")), r"got 3 \(a, b, c\); choose the columns with values="),
         (Observations(np.zeros((4, 1))), r"expected 2 columns, as the model has, got 1 \(y1\)"),
     ],
 )
@@ -281,6 +307,9 @@ def test_a_number_of_columns_unlike_the_models_names_both(data: object, message:
         ({"values": ["x", "z"]}, "values: no column is called 'z'"),
         ({"values": []}, r"values: expected at least one column, got \[\]"),
         ({"values": ["x", "x"]}, "values: expected distinct columns"),
+        ({"values": {"x"}}, r"values: expected the name of a column or a list of them, got {'x'} \(set\)"),
+        ({"time": ["t"]}, r"time: expected the name of a column, got \['t'\] \(list\)"),
+        ({"inputs": "thurst"}, r"inputs: no column is called 'thurst'; .* \(did you mean 'thrust'\?\)"),
         ({"time": "T"}, "time: no column is called 'T'"),
         ({"series": "name"}, "series: no column is called 'name'"),
         ({"time": "t", "series": "t"}, "series: column 't' is already used as time"),
@@ -378,7 +407,7 @@ def test_inputs_may_be_labelled_by_the_time_column() -> None:
         (pd.DataFrame({"u": [1.0, None, 3.0]}, index=WEEKS), "got none in column 'u' at 2024-01-13"),
         ([1.0, np.inf, 3.0], "inputs: holds inf"),
         (pd.Series(["a", "b", "c"], index=WEEKS, name="u"), r"inputs: expected numbers in column 'u', got 'a'"),
-        (np.zeros((3, 1, 1)), r"inputs: expected shape \(T, p\)"),
+        (np.zeros((3, 1, 1)), r"inputs: expected shape \(T,\) or \(T, k\)"),
         (pd.DataFrame(np.zeros((3, 2)), index=WEEKS, columns=["u", "u"]), "inputs: expected distinct columns"),
         ("flow", "data: expected a column of values beside"),
     ],
@@ -391,9 +420,9 @@ def test_inputs_that_do_not_fit(inputs: object, message: str) -> None:
 def test_inputs_of_data_without_labels() -> None:
     array = np.zeros((3, 1))
     assert only(to_panel(array, inputs=pd.Series([1.0, 2.0, 3.0]))).inputs.tolist() == [[1.0], [2.0], [3.0]]
-    with pytest.raises(InputError, match=r"inputs: have labels, but data is an array without any; .*to_numpy\(\)"):
+    with pytest.raises(InputError, match=r"inputs: have labels \(.*\), but the rows have none; .*to_numpy\(\)"):
         to_panel(array, inputs=pd.Series([1.0, 2.0, 3.0], index=WEEKS))
-    with pytest.raises(InputError, match="inputs: expected numbers, got values of dtype"):
+    with pytest.raises(InputError, match="inputs: expected numbers, got text such as 'u'"):
         to_panel(array, inputs=["u", "v"])
 
 

@@ -29,6 +29,8 @@ WEEKS = pd.date_range("2024-01-06", periods=2, freq="W-SAT", name="week")
         (np.array([50, 90]), (50.0, 90.0)),
         (range(10, 30, 10), (10.0, 20.0)),
         ((), ()),
+        (np.array(95), (95.0,)),
+        (pd.Series([80, 95]), (80.0, 95.0)),
         (1, (1.0,)),
     ],
 )
@@ -50,6 +52,8 @@ def test_levels_are_read(levels: object, expected: tuple[float, ...]) -> None:
         (None, "got None"),
         ((0.95,), "expected per cent, got 0.95; write 95"),
         ((80, 80.0), r"distinct levels, got \[80, 80.0\]"),
+        (1j, "expected per cent above 0 and below 100, got 1j"),
+        ([[95]], r"expected per cent above 0 and below 100, got \[95\]"),
     ],
 )
 def test_levels_that_make_no_interval(levels: object, message: str) -> None:

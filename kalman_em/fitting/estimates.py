@@ -1,0 +1,113 @@
+"""What was learnt: the model, its parameters, and how well they fit the data."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kalman_em.em.result import EMResult
+from kalman_em.errors import InputError
+from kalman_em.fitting import criteria
+from kalman_em.fitting.starting import named_value
+from kalman_em.inference.filtering import filter_all, kalman_filter
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.model import Model
+from kalman_em.models.parameters import Parameters
+from kalman_em.models.specification import Specification
+from kalman_em.observations import Observations, Panel
+from kalman_em.posteriors import FilteredStates
+from kalman_em.systems import LinearGaussianSystem
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimates:
+    """A fitted model with its data: the part of a `Fit` that is looked at, not computed with.
+
+    Raises
+    ------
+    InputError
+        If a field is of another type; `kalman_em.fit` and `kalman_em.load` make them.
+    """
+
+    model: Model
+    specification: Specification
+    panel: Panel = field(repr=False)
+    em: EMResult[LinearGaussianSystem] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        kinds = {"model": Model, "specification": Specification, "panel": Panel, "em": EMResult}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise InputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
+
+    @property
+    def system(self) -> LinearGaussianSystem:
+        """The state-space form at the estimates."""
+        return self.em.params
+
+    @cached_property
+    def params(self) -> Parameters:
+        """The parameters by name, read-only."""
+        slots = self.specification.slots
+        values = {name: named_value(self.specification, slot, self.system) for name, slot in slots.items()}
+        return Parameters(values)
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """log p(data) at the estimates, every 2π included (a diffuse start in the sense of Durbin and Koopman 7.4)."""
+        rows = stack_rows(self._led.series)
+        return float(filter_all(lay(self.system, rows), rows).log_likelihoods.sum())
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free numbers that were learnt; diffuse initial elements are not counted."""
+        return self.specification.n_parameters
+
+    @property
+    def n_observed(self) -> int:
+        """Number of observed entries: the n of AICc and BIC."""
+        return self.panel.n_observed
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, -2 log L + 2 k with k = `n_parameters` (Akaike 1974).
+
+        Lower is better; compare only fits of the same data with the same diffuse elements.
+        """
+        return criteria.aic(self.log_likelihood, self.n_parameters)
+
+    @property
+    def aicc(self) -> float:
+        """AIC corrected for the sample size, AIC + 2 k (k + 1) / (n - k - 1) (Hurvich and Tsai 1989).
+
+        n is `n_observed`; inf where there are too few data for the parameters, n <= k + 1.
+        """
+        return criteria.aicc(self.log_likelihood, self.n_parameters, self.n_observed)
+
+    @property
+    def bic(self) -> float:
+        """The Bayesian information criterion, -2 log L + k log n with n = `n_observed` (Schwarz 1978)."""
+        return criteria.bic(self.log_likelihood, self.n_parameters, self.n_observed)
+
+    @cached_property
+    def _led(self) -> Panel:
+        return with_leading_rows(self.panel, self.specification)
+
+    def _key(self, series: Hashable | None) -> Hashable:
+        keys = self.panel.keys or ()
+        if series is None:
+            if len(keys) > 1:
+                shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
+                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}), got None")
+            return keys[0]
+        self.panel.position(series)
+        return series
+
+    def _series(self, series: Hashable | None) -> Observations:
+        return self.panel[self._key(series)]
+
+    def _filtered(self, series: Hashable | None) -> FilteredStates:
+        return kalman_filter(self.system, self._led[self._key(series)])
