@@ -43,6 +43,24 @@ def test_full_returns_the_scatter_and_fixed_its_own_value_bit_for_bit():
     assert Fixed(value).n_free_in_covariance(2) == 0
 
 
+def test_the_most_likely_covariance_is_exactly_symmetric():
+    """Rounding leaves a scatter a little asymmetric; a covariance that keeps it grows it from step to step."""
+    rounded = SCATTER.copy()
+    rounded[0, 1] *= 1.0 + 1e-14
+    rounded[2, 1] *= 1.0 - 1e-14
+    assert not np.array_equal(rounded, rounded.T)
+    for form in (Full(), BlockDiagonal([(Full(), 2), (Full(), 1)])):
+        cov = form.most_likely(rounded)
+        assert np.array_equal(cov, cov.T)
+        assert np.allclose(np.diagonal(cov), np.diagonal(SCATTER), rtol=1e-15)
+
+
+def test_variances_that_rounding_made_negative_are_zero():
+    scatter = np.diag([1.0, -1e-20, 2.0])
+    assert Diagonal().most_likely(scatter).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 2.0]]
+    assert Isotropic().most_likely(-1e-20 * np.eye(2)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
 @pytest.mark.parametrize(
     ("form", "shape", "free", "expected"),
     [
@@ -80,13 +98,29 @@ def test_joined_blocks_know_which_columns_are_wholly_free():
         (lambda: coefficient_form("full", "F"), "^F: expected a form such as Full"),
         (lambda: coefficient_form(Full, "F"), "^F: expected a form"),
         (lambda: covariance_form(3.0, "Q", 2), "^Q: expected a form"),
-        (lambda: covariance_form(Fixed([[1.0]]), "Q", 2), r"^Q: Fixed has shape \(1, 1\), expected \(2, 2\)"),
+        (
+            lambda: covariance_form(Fixed([[1.0]]), "Q", 2),
+            r"^Q: expected shape \(2, 2\) or \(T, 2, 2\), got Fixed of shape \(1, 1\)",
+        ),
         (lambda: covariance_form(Fixed(-np.eye(2)), "Q", 2), "^Q: .*semi-definite"),
         (lambda: covariance_form(Fixed([[1.0, 2.0], [0.0, 1.0]]), "Q", 2), "^Q: .*symmetric"),
         (lambda: covariance_form(BlockDiagonal([(Full(), 1)]), "Q", 2), "^Q: BlockDiagonal has blocks of 1 rows"),
+        (
+            lambda: covariance_form(BlockDiagonal([(Fixed([[1.0]]), 2)]), "Q", 2),
+            r"^Q: block 0: .* Fixed of shape \(1, 1\)",
+        ),
         (lambda: Diagonal().constraint((2, 3), "H"), "^H: Diagonal needs a square"),
         (lambda: Isotropic().constraint((2, 3), "H"), "^H: Isotropic needs a square"),
-        (lambda: Fixed(2.0).constraint((2, 2), "F"), "^F: Fixed has shape"),
+        (lambda: Fixed(2.0).constraint((2, 2), "F"), r"^F: expected shape \(2, 2\) .*, got Fixed\(2\), one number"),
+        (lambda: Fixed(None), "^Fixed: expected numbers, got None"),
+        (lambda: Fixed(np.nan), "^Fixed: expected a finite number, got NaN"),
+        (lambda: BlockDiagonal(3), r"^blocks: expected pairs \(form, size\), got 3"),
+        (lambda: BlockDiagonal([Full()]), r"^blocks: expected pairs .*, got Full\(\) at position 0"),
+        (lambda: BlockDiagonal([(Full(), 1, 2)]), "^blocks: expected pairs"),
+        (lambda: BlockDiagonal([(Full(), 1), (Full(), 0)]), "^blocks: size of block 1: expected a whole number"),
+        (lambda: BlockDiagonal([(Full(), True)]), "^blocks: size of block 0: expected a whole number .* got True"),
+        (lambda: covariance_form(BlockDiagonal([(3, 1)]), "Q", 1), "^Q: block 0: expected a form such as"),
+        (lambda: covariance_form(BlockDiagonal([(Full, 1)]), "Q", 1), "^Q: block 0: expected a form such as"),
         (lambda: Fixed([["a"]]), "^Fixed: expected real numbers"),
     ],
 )

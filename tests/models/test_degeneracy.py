@@ -7,6 +7,7 @@ import pytest
 
 import kalman_em as kem
 from kalman_em import Diffuse, Fixed, Full
+from kalman_em.models.degeneracy import Start, is_degenerate
 
 STEPS = kem.Stopping(max_iterations=1000, relative_tolerance=0.0, parameter_tolerance=0.0)
 
@@ -72,3 +73,83 @@ def test_a_flat_prior_on_states_without_a_scale_is_refused():
         kem.fit(kem.LinearGaussian(1, 1, initial_cov=Diffuse()), walk(0, 1))
     held = kem.LinearGaussian(1, 1, observation_matrix=Fixed(1.0), initial_cov=Diffuse())
     assert np.isfinite(kem.fit(held, walk(0, 1), stopping=kem.Stopping(max_iterations=20)).log_likelihood)
+
+
+BOTH = frozenset({"transition_cov", "observation_cov"})
+
+
+def level(state_noise, noise, *, first=1.0, **changes):
+    """Return a level with these variances of its step, of its measurement, and of its start."""
+    return kem.LinearGaussianSystem(
+        **{
+            "transition_matrix": [[1.0]],
+            "transition_cov": [[state_noise]],
+            "observation_matrix": [[1.0]],
+            "observation_cov": [[noise]],
+            "initial_mean": [0.0],
+            "initial_cov": [[first]],
+        }
+        | changes
+    )
+
+
+def is_at_an_end(system, scale=1.0, learnt=BOTH, *, is_learnt=False, is_before=False, is_alone=True):
+    return is_degenerate(
+        system, learnt, start=Start(is_learnt, is_before, is_alone), scale=np.full(system.obs_dim, scale)
+    )
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_noise_has_vanished_in_units_of_the_data(unit):
+    assert is_at_an_end(level(1e-30 * unit**2, 1e-30 * unit**2), unit)
+    assert not is_at_an_end(level(1e-24 * unit**2, 1e-30 * unit**2), unit)
+    assert not is_at_an_end(level(1e-30 * unit**2, 1e-24 * unit**2), unit)
+
+
+def test_noise_is_counted_as_it_enters_the_states():
+    chosen = {"transition_matrix": np.eye(2), "observation_matrix": [[1.0, 0.0]], "initial_mean": [0.0, 0.0]}
+    chosen |= {"initial_cov": np.eye(2), "noise_selection": [[1e-20], [1.0]]}
+    assert is_at_an_end(level(1.0, 1e-40, **chosen))
+    assert not is_at_an_end(level(1e30, 1e-40, **chosen))
+    chosen["noise_selection"] = [[1.0], [0.0]]
+    assert is_at_an_end(level(1e-40, 1e-40, **chosen))
+
+
+def test_only_what_is_learnt_can_have_vanished():
+    for learnt in (frozenset({"transition_cov"}), frozenset({"observation_cov"}), frozenset()):
+        assert not is_at_an_end(level(1e-40, 1e-40), learnt=learnt)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+def test_a_first_row_that_a_learnt_start_fits_without_error(unit):
+    sure = level(unit**2, 1e-13 * unit**2, first=0.0)
+    assert is_at_an_end(sure, unit, is_learnt=True)
+    assert not is_at_an_end(sure, unit, is_learnt=False)
+    assert not is_at_an_end(level(unit**2, 1e-13 * unit**2, first=1e-3 * unit**2), unit, is_learnt=True)
+    assert not is_at_an_end(level(unit**2, 1e-3 * unit**2, first=0.0), unit, is_learnt=True)
+    # One step before, the first row has the noise of a step.
+    assert not is_at_an_end(sure, unit, is_learnt=True, is_before=True)
+    # With several series the limit is lower: they hold the start back.
+    nearly = level(unit**2, 1e-9 * unit**2, first=0.0)
+    assert is_at_an_end(nearly, unit, is_learnt=True, is_alone=True)
+    assert not is_at_an_end(nearly, unit, is_learnt=True, is_alone=False)
+
+
+def test_a_first_row_is_judged_in_the_units_of_its_columns():
+    sizes = np.array([1.0, 1e-12])
+    two = {"observation_matrix": sizes[:, None], "initial_mean": [0.0]}
+    system = level(1.0, 0.0, first=1.0, **two | {"observation_cov": np.diag(0.1 * sizes**2)})
+    assert not is_degenerate(system, BOTH, start=Start(True, False, True), scale=sizes)
+
+
+def test_a_covariance_that_lost_a_direction_but_none_of_its_variances():
+    pair = {"transition_matrix": np.eye(2), "observation_matrix": np.eye(2), "initial_mean": [0.0, 0.0]}
+    pair |= {"initial_cov": np.eye(2), "observation_cov": np.eye(2)}
+    for correlation, expected in ((1.0 - 1e-12, True), (1.0 - 1e-6, False)):
+        cov = np.array([[1.0, 1e5 * correlation], [1e5 * correlation, 1e10]])
+        assert is_at_an_end(level(1.0, 1.0, **pair | {"transition_cov": cov})) is expected
+        assert not is_at_an_end(
+            level(1.0, 1.0, **pair | {"transition_cov": cov}), learnt=frozenset({"observation_cov"})
+        )
+    # A variance of 0 is a choice that is reported by name, not a loss.
+    assert not is_at_an_end(level(1.0, 1.0, **pair | {"transition_cov": np.diag([1.0, 0.0])}))

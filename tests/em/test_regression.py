@@ -1,0 +1,122 @@
+"""The regression M-step on made-up moments: exact rows stay, scatter stays definite, the maximum is the joint one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from kalman_em.em.constraints import join
+from kalman_em.em.forms import Diagonal, Fixed, Full, Isotropic
+from kalman_em.em.regression import Moments, best_change, best_change_and_noise, scatter_after
+
+
+def moments_of(rng, n_rows=(9,), q=2, r=2):
+    """Return the moments of residuals e and regressors z drawn together, one group a number of rows."""
+    parts = []
+    for n in n_rows:
+        z = rng.normal(size=(n, r))
+        e = z @ rng.normal(size=(r, q)) + rng.normal(size=(n, q))
+        parts.append((e.T @ e, e.T @ z, z.T @ z, float(n)))
+    return Moments(*(np.array(part) for part in zip(*parts, strict=True)))
+
+
+def expected_log_likelihood(moments, change, covs):
+    total = 0.0
+    for g, cov in enumerate(covs):
+        moved = change @ moments.cross[g].T
+        scatter = moments.residual[g] - moved - moved.T + change @ moments.regressor[g] @ change.T
+        total -= 0.5 * (moments.count[g] * np.linalg.slogdet(cov)[1] + np.trace(np.linalg.solve(cov, scatter)))
+    return total
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        (Full(), (2, 2)),
+        (Diagonal(), (2, 2)),
+        (Isotropic(), (2, 2)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n_rows", [(9,), (9, 5)])
+def test_the_change_maximises_for_known_noise(forms, n_rows):
+    rng = np.random.default_rng(1)
+    moments = moments_of(rng, n_rows)
+    constraint = join([forms[0].constraint(forms[1], "F")])
+    covs = np.array([[[1.0, 0.6], [0.6, 2.0]], [[9.0, -1.0], [-1.0, 0.5]]])[: len(n_rows)]
+
+    def height(free):
+        return -expected_log_likelihood(moments, (constraint.design @ free).reshape(2, 2), covs)
+
+    best = minimize(height, np.zeros(constraint.n_free), tol=1e-12)
+    change = best_change(moments, constraint, covs)
+    np.testing.assert_allclose(change, (constraint.design @ best.x).reshape(2, 2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [Full(), Diagonal()], ids=str)
+def test_a_row_without_noise_keeps_its_coefficients_bit_for_bit(form):
+    """It fits exactly, so its cross moments are rounding, which must not be fitted."""
+    moments = moments_of(np.random.default_rng(2))
+    rounded = Moments(moments.residual, moments.cross * [[1.0], [1e-16]], moments.regressor, moments.count)
+    constraint = join([form.constraint((2, 2), "F")])
+    change = best_change(rounded, constraint, np.array([[[1.0, 0.0], [0.0, 0.0]]]))
+    assert not change[1].any()
+    assert change[0].any()
+
+
+def test_a_row_that_is_quiet_in_one_group_only_is_learnt_from_the_other():
+    moments = moments_of(np.random.default_rng(3), (9, 5))
+    covs = np.array([np.diag([1.0, 0.0]), np.diag([1.0, 4.0])])
+    change = best_change(moments, join([Full().constraint((2, 2), "F")]), covs)
+    expected = np.linalg.solve(moments.regressor[1], moments.cross[1, 1])
+    np.testing.assert_allclose(change[1], expected, rtol=1e-9)
+    both = np.linalg.solve(moments.regressor.sum(0), moments.cross[:, 0].sum(0))
+    np.testing.assert_allclose(change[0], both, rtol=1e-9)
+
+
+def test_the_scatter_after_a_change_is_that_of_the_new_residuals():
+    rng = np.random.default_rng(4)
+    z, e = rng.normal(size=(7, 2)), rng.normal(size=(7, 3))
+    change = rng.normal(size=(3, 2))
+    moments = Moments((e.T @ e)[None], (e.T @ z)[None], (z.T @ z)[None], np.array([7.0]))
+    left = e - z @ change.T
+    np.testing.assert_allclose(scatter_after(moments, change)[0], left.T @ left, rtol=1e-9, atol=1e-10)
+    assert scatter_after(moments, np.zeros((3, 2))) is moments.residual
+
+
+def test_a_large_change_cannot_cancel_into_a_negative_variance():
+    """e is z times 1e9 and a little noise: the difference of the second moments has no digit of it left."""
+    rng = np.random.default_rng(5)
+    z = rng.normal(size=(50, 1))
+    e = 1e9 * z + rng.normal(size=(50, 1))
+    moments = Moments((e.T @ e)[None], (e.T @ z)[None], (z.T @ z)[None], np.array([50.0]))
+    for slope in (1e9, 1e9 + 1.0, 1e9 - 1.0):
+        assert scatter_after(moments, np.array([[slope]])).item() >= 0.0
+
+
+@pytest.mark.parametrize("form", [Diagonal(), Isotropic()], ids=str)
+def test_change_and_noise_are_the_joint_maximum(form):
+    """Where the noise weighs the rows of tied coefficients, one sweep of the two closed forms is not enough."""
+    moments = moments_of(np.random.default_rng(6), (6,))
+    constraint = join([Isotropic().constraint((2, 2), "F"), Fixed(0.0).constraint((2,), "b")])
+    wide = Moments(
+        moments.residual, np.pad(moments.cross, ((0, 0), (0, 0), (0, 1))), np.zeros((1, 3, 3)), moments.count
+    )
+    wide.regressor[0, :2, :2] = moments.regressor[0]
+    wide.regressor[0, 2, 2] = 6.0
+    start = np.diag([1.0, 100.0])
+    change, cov = best_change_and_noise(wide, constraint, start, form.most_likely)
+
+    def height(v):
+        variances = np.exp(v[1:]) if isinstance(form, Diagonal) else np.repeat(np.exp(v[1]), 2)
+        return -expected_log_likelihood(moments, v[0] * np.eye(2), [np.diag(variances)])
+
+    best = minimize(height, np.zeros(3 if isinstance(form, Diagonal) else 2), tol=1e-14)
+    np.testing.assert_allclose(change[:, :2], best.x[0] * np.eye(2), atol=1e-5)
+    variances = np.exp(best.x[1:])
+    np.testing.assert_allclose(np.diagonal(cov), np.resize(variances, 2), rtol=1e-4)
+    # Nothing moves any more: another round gives the same to rounding.
+    again, same = best_change_and_noise(wide, constraint, cov, form.most_likely)
+    np.testing.assert_allclose(again, change, rtol=0.0, atol=1e-11)
+    np.testing.assert_allclose(same, cov, rtol=1e-11)

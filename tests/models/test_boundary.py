@@ -1,0 +1,145 @@
+"""Variances tried at 0 and away from it, by the book: a made-up EM step says where the likelihood is high."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import kalman_em as kem
+from kalman_em.errors import NumericalError
+from kalman_em.models.boundary import Direction, boundary_guesses
+
+
+def trend(p=1, **options):
+    """Return the specification of a trend in p columns and a system of it with slope variances of 1."""
+    values = np.cumsum(np.random.default_rng(0).normal(size=(30, p)), axis=0)
+    panel = kem.Panel([kem.Observations(values)])
+    model = kem.LocalLinearTrend(**options)
+    specification = model.specify(panel)
+    return specification, with_slope(model.start(specification, panel), np.eye(p))
+
+
+def with_slope(system, cov):
+    Q = np.array(system.transition_cov)
+    p = len(Q) // 2
+    Q[p:, p:] = cov
+    return replace(system, transition_cov=Q)
+
+
+def slope(system):
+    p = system.obs_dim
+    return system.transition_cov[p:, p:]
+
+
+def shrinking(height, factor=0.9):
+    """Return an EM step that multiplies the slope variances by `factor`, from a log-likelihood of `height(slope)`."""
+
+    def step(system):
+        return with_slope(system, factor * slope(system)), height(slope(system))
+
+    return step
+
+
+def guesses(specification, system, step, *, before=None):
+    return list(boundary_guesses(specification, before or with_slope(system, slope(system) / 0.9), system, step))
+
+
+def test_a_variance_that_shrinks_slowly_and_all_the_way_is_tried_at_zero():
+    specification, system = trend()
+    ((guess, note),) = guesses(specification, system, shrinking(lambda cov: -cov.item()))
+    assert slope(guess).item() == 0.0
+    assert guess.transition_cov[0, 0] == system.transition_cov[0, 0]
+    assert note == "slope_cov went to 0, where the likelihood is highest"
+
+
+@pytest.mark.parametrize(
+    ("step", "earlier"),
+    [
+        (shrinking(lambda cov: cov.item()), 1.1),  # the likelihood is lower near 0
+        (shrinking(lambda cov: -cov.item(), factor=1.1), 1.1),  # EM leaves the neighbourhood of 0
+        (shrinking(lambda cov: -cov.item()), 0.9),  # it grows
+        (shrinking(lambda cov: -cov.item()), 2.0),  # quick enough by itself
+    ],
+    ids=["lower", "leaves", "grows", "quick"],
+)
+def test_a_variance_that_does_not_head_for_zero_is_let_be(step, earlier):
+    specification, system = trend()
+    assert guesses(specification, system, step, before=with_slope(system, [[earlier]])) == []
+
+
+def test_where_the_likelihood_cannot_be_computed_there_is_no_guess():
+    specification, system = trend()
+
+    def step(tried):
+        if slope(tried).item() < 0.5:
+            raise NumericalError("too small")
+        return with_slope(tried, 0.9 * slope(tried)), 0.0
+
+    assert guesses(specification, system, step) == []
+
+
+def test_one_of_several_variances_takes_its_correlations_with_it():
+    specification, system = trend(p=2)
+    system = with_slope(system, [[1.0, 0.5], [0.5, 4.0]])
+    before = with_slope(system, [[1.0, 0.5], [0.5, 4.4]])
+    ((guess, note),) = guesses(specification, system, shrinking(lambda cov: -cov[1, 1]), before=before)
+    assert slope(guess).tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert note.startswith("slope_cov[1, 1] went to 0")
+
+
+def test_a_form_that_holds_variances_together_does_not_lose_one():
+    specification, system = trend(p=2, slope_cov=kem.Isotropic())
+    assert guesses(specification, system, shrinking(lambda cov: -cov[1, 1])) == []
+
+
+def test_shrinking_a_variance_keeps_the_correlations():
+    cov = np.array([[4.0, 1.0, 0.5], [1.0, 9.0, -2.0], [0.5, -2.0, 1.0]])
+    shrunk = Direction("transition_cov", 1, "").shrunk(cov, 0.01)
+    unit = np.sqrt(np.outer(np.diagonal(cov), np.diagonal(cov)))
+    now = np.sqrt(np.outer(np.diagonal(shrunk), np.diagonal(shrunk)))
+    np.testing.assert_allclose(shrunk / now, cov / unit, rtol=1e-12)
+    np.testing.assert_allclose(np.diagonal(shrunk), [4.0, 0.09, 1.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("slope_height", "is_revived"), [(10.0, True), (-10.0, False), (0.0, False)])
+def test_a_variance_at_zero_comes_back_only_where_the_likelihood_is_higher(slope_height, is_revived):
+    specification, system = trend()
+    system = with_slope(system, [[0.0]])
+    found = guesses(specification, system, shrinking(lambda cov: slope_height * cov.item()), before=system)
+    assert len(found) == int(is_revived)
+    if is_revived:
+        guess, note = found[0]
+        variances = np.append(np.diagonal(system.transition_cov)[:1], system.observation_cov)
+        assert slope(guess).item() == pytest.approx(0.01 * variances.mean())
+        assert note == "slope_cov was 0 and is not"
+
+
+def test_noise_that_enters_rows_of_free_coefficients_stays():
+    """Without noise these rows could never move again; noise of known rows may go."""
+    values = np.cumsum(np.random.default_rng(0).normal(size=(30, 1)), axis=0)
+    panel = kem.Panel([kem.Observations(values)])
+    model = kem.LinearGaussian(
+        2,
+        1,
+        transition_matrix=kem.Fixed([[1.0, 1.0], [0.0, 0.9]]),
+        transition_offset=kem.Fixed(0),
+        noise_selection=[[0.0, 1.0], [1.0, 0.0]],
+        transition_cov=kem.Diagonal(),
+        observation_matrix=kem.Fixed([[1.0, 0.0]]),
+        initial_mean=kem.Fixed([0.0, 0.0]),
+        initial_cov=kem.Fixed(np.eye(2)),
+    )
+    free = replace(model, transition_offset=kem.Full(), transition_matrix=model.transition_matrix)
+    for one, expected in ((model, [0, 1]), (free, [])):
+        specification = one.specify(panel)
+        system = replace(one.start(specification, panel), transition_cov=np.diag([1.0, 2.0]))
+
+        def step(tried):
+            return replace(tried, transition_cov=0.9 * tried.transition_cov), -np.trace(tried.transition_cov)
+
+        before = replace(system, transition_cov=np.diag([1.1, 2.2]))
+        found = list(boundary_guesses(specification, before, system, step))
+        zeros = sorted(int(np.argmin(np.diagonal(guess.transition_cov))) for guess, _ in found)
+        assert zeros == expected
