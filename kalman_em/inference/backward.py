@@ -14,11 +14,14 @@ import math
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray
-from kalman_em.compiled import compiled
-from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, Scalars, Transitions
+from kalman_em.arrays import Array
+from kalman_em.compiled import inlined, kernel
+from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, GuardSpace, Scalars, Transitions
+from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steps import (
-    empty_work,
+    Size,
+    copy_matrix,
+    copy_vector,
     joseph,
     ldl,
     regular_gain,
@@ -31,43 +34,33 @@ EPSILON = 2.2e-16
 # The plain form is given up where rounding may have grown by this factor (an error of 1e-11 of a variance).
 MAX_GROWTH = 5e4
 RESOLVED, UNRESOLVED, ROUNDED = 0, 1, 2
+# The entries of `BackwardSpace.place`.
+FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY = 0, 1, 2, 3, 4, 5, 6
 
 
-@compiled
-def backward_space(transitions: Transitions, columns: IntArray, state_dim: int) -> BackwardSpace:
-    """Return the space for a pass back over rows whose filter left these diffuse `columns`."""
-    lower, pivots = factor_covs(transitions.noise_cov)
-    return BackwardSpace(
-        lower,
-        pivots,
-        np.empty((state_dim, state_dim)),
-        np.empty((state_dim, state_dim)),
-        np.empty((state_dim, state_dim)),
-        np.empty((state_dim, state_dim)),
-        np.zeros((state_dim, state_dim)),
-        np.zeros((state_dim, state_dim)),
-        np.zeros(state_dim),
-        np.zeros(state_dim),
-        empty_work(state_dim),
-        np.array([np.count_nonzero(columns), -1, -1]),
-    )
-
-
-@compiled
-def begin_series(space: BackwardSpace) -> None:
+@kernel
+def begin_series(size: Size, guard: GuardSpace | None, space: BackwardSpace) -> None:
     """Forget the later observations: a series ends here."""
-    space.score[:] = 0.0
-    space.information[:, :] = 0.0
-    space.watch[:] = 0.0
+    d = len(size)
+    for i in range(d):
+        space.watch[i] = 0.0
+    if guard is not None:
+        for i in range(d):
+            guard.score[i] = 0.0
+            for j in range(d):
+                guard.information[i, j] = 0.0
+    space.place[GAIN_P], space.place[GAIN_F], space.place[GAIN_Q] = -1, -1, -1
+    space.place[IS_STEADY] = 0
 
 
-@compiled
+@inlined
 def move_back(
+    size: Size,
     t: int,
     transitions: Transitions,
     scalars: Scalars,
     filtered: Filtered,
-    is_guarded: bool,
+    guard: GuardSpace | None,
     space: BackwardSpace,
     next_mean: Array,
     next_cov: Array,
@@ -76,61 +69,77 @@ def move_back(
 ) -> int:
     """Fill `mean` and `cov` with the smoothed moments of row t from those of row t+1; return a status.
 
-    Leaves the smoother gain, Cov[x[t] | x[t+1], y[0..t]] and Cov[x[t+1], x[t] | all y] in `space`. UNRESOLVED: later
-    observations do not determine x[t]. ROUNDED: rounding has grown too far, and the pass must begin anew with
-    `is_guarded`, which carries the dual form beside the plain one.
+    Leaves the smoother gain, Cov[x[t] | x[t+1], y[0..t]] and Cov[x[t+1], x[t] | all y] in `space`. Where filter and
+    smoother have converged, `place[IS_STEADY]` is 1 and these stay as they are: `cov` is then a copy of `next_cov`.
+    UNRESOLVED: later observations do not determine x[t]. ROUNDED: rounding has grown too far, and the pass must begin
+    anew with a `guard`, which carries the dual form beside the plain one.
     """
-    f, q = transitions.matrix_index[t], transitions.noise_index[t]
-    if f != space.place[1] or q != space.place[2]:
-        space.place[1], space.place[2] = f, q
-        whiten_rows(space.lower[q], transitions.matrix[f], space.whitened)
+    d = len(size)
+    place = space.place
+    f, q, k = transitions.matrix_index[t], transitions.noise_index[t], filtered.cov_index[t]
+    is_same = k == place[GAIN_P] and f == place[GAIN_F] and q == place[GAIN_Q]
     is_diffuse = filtered.columns[t] > 0
-    if is_diffuse:
-        space.place[0] -= 1
-        space.factor[:, :] = filtered.factors[space.place[0]]
-    left = step_back(
-        space.whitened,
-        space.lower[q],
-        space.pivots[q],
-        filtered.filtered_means[t],
-        filtered.filtered_covs[t],
-        filtered.predicted_means[t + 1],
-        space.factor,
-        filtered.columns[t],
-        next_mean,
-        next_cov,
-        space.gain,
-        space.conditional,
-        space.lag_one,
-        mean,
-        cov,
-        space.work,
-    )
-    if left > 0:
-        return UNRESOLVED
-    grown = growth(space.gain, cov, t, space.watch, space.work)
+    if not is_same or is_diffuse:
+        place[IS_STEADY] = 0
+        if f != place[WHITE_F] or q != place[WHITE_Q]:
+            place[WHITE_F], place[WHITE_Q] = f, q
+            whiten_rows(size, space.lower[q], transitions.matrix[f], space.whitened)
+        if is_diffuse:
+            place[FACTORS_LEFT] -= 1
+            copy_matrix(size, filtered.factors[place[FACTORS_LEFT]], space.factor)
+        left = smooth_step(
+            size,
+            space.whitened,
+            space.lower[q],
+            space.pivots[q],
+            filtered.filtered_covs[k],
+            space.factor,
+            filtered.columns[t],
+            space.lossless[0],
+            space.gain,
+            space.conditional,
+            space.work,
+        )
+        if left > 0:
+            return UNRESOLVED
+        place[GAIN_P], place[GAIN_F], place[GAIN_Q] = k, f, q
+        forget_pace(space.pace)
+    for i in range(d):
+        total = filtered.filtered_means[t, i]
+        for j in range(d):
+            total += space.gain[i, j] * (next_mean[j] - filtered.predicted_means[t + 1, j])
+        mean[i] = total
+    if place[IS_STEADY] == 1:
+        copy_matrix(size, next_cov, cov)
+    else:
+        smoothed_cov(size, space.gain, next_cov, space.conditional, space.lag_one, cov)
+        for i in range(d):
+            space.deviations[i] = math.sqrt(max(cov[i, i], 0.0))
+        if is_same and guard is None and has_settled(size, next_cov, cov, space.pace):
+            place[IS_STEADY] = 1
+    grown = growth(size, space.gain, space.deviations, space.signs, t, space.watch, space.work)
     if is_diffuse:
         return RESOLVED
-    if not is_guarded:
+    if guard is None:
         return ROUNDED if grown > MAX_GROWTH else RESOLVED
     g = scalars.group_index[t + 1]
     information_before(
+        size,
         scalars.h[g],
         scalars.values[t + 1],
         scalars.variances[g],
         scalars.counts[g],
         scalars.prior_means[t + 1],
-        filtered.predicted_covs[t + 1],
-        space.score,
-        space.information,
+        filtered.predicted_covs[filtered.cov_index[t + 1]],
+        guard,
     )
     dual_step(
+        size,
         transitions.matrix[f],
         filtered.filtered_means[t],
-        filtered.filtered_covs[t],
-        filtered.predicted_covs[t + 1],
-        space.score,
-        space.information,
+        filtered.filtered_covs[k],
+        filtered.predicted_covs[filtered.cov_index[t + 1]],
+        guard,
         space.watch,
         grown,
         space.lag_one,
@@ -140,60 +149,28 @@ def move_back(
     return RESOLVED
 
 
-@compiled
 def factor_covs(covs: Array) -> tuple[Array, Array]:
     """Return L (n, d, d) and D (n, d) of every covariance L D L' of a table."""
-    lower = np.zeros(covs.shape)
-    pivots = np.zeros(covs.shape[:2])
-    for i in range(covs.shape[0]):
-        ldl(covs[i], lower[i], pivots[i])
+    lower, pivots = np.zeros(covs.shape), np.zeros(covs.shape[:2])
+    factor_each(covs, lower, pivots)
     return lower, pivots
 
 
-@compiled
-def step_back(
-    rows: Array,
-    lower: Array,
-    pivots: Array,
-    filtered_mean: Array,
-    filtered_cov: Array,
-    predicted_mean: Array,
-    factor: Array,
-    n_columns: int,
-    next_mean: Array,
-    next_cov: Array,
-    gain: Array,
-    conditional: Array,
-    lag_one: Array,
-    mean: Array,
-    cov: Array,
-    work: Array,
-) -> int:
-    """Fill `gain`, `conditional`, `lag_one`, `mean` and `cov` for step t from the smoothed moments of t+1.
-
-    Returns the number of diffuse columns left: not 0 where later observations do not resolve x[t].
-    """
-    d = filtered_mean.shape[0]
-    left = smooth_step(rows, lower, pivots, filtered_cov, factor, n_columns, gain, conditional, work)
-    if left > 0:
-        return left
-    for i in range(d):
-        total = filtered_mean[i]
-        for j in range(d):
-            total += gain[i, j] * (next_mean[j] - predicted_mean[j])
-        mean[i] = total
-    smoothed_cov(gain, next_cov, conditional, lag_one, cov)
-    return 0
+@kernel
+def factor_each(covs: Array, lower: Array, pivots: Array) -> None:
+    """Fill L and D of every covariance L D L' of a table."""
+    for i in range(covs.shape[0]):
+        ldl(covs.shape[1], covs[i], lower[i], pivots[i])
 
 
-@compiled
-def growth(gain: Array, cov: Array, step: int, watch: Array, work: Array) -> float:
+@kernel
+def growth(size: Size, gain: Array, deviations: Array, signs: Array, step: int, watch: Array, work: Array) -> float:
     """Carry the watch one step back and return its largest square in units of the variances.
 
     The watch w is a vector of errors, each fresh one as large as the standard deviation: w[t] = G w[t+1] + signs
     times sd. Its square over the variance is the factor by which rounding of a covariance may have grown.
     """
-    d = gain.shape[0]
+    d = len(size)
     for i in range(d):
         total = 0.0
         for j in range(d):
@@ -201,43 +178,43 @@ def growth(gain: Array, cov: Array, step: int, watch: Array, work: Array) -> flo
         work[0, i] = total
     largest = 0.0
     for i in range(d):
-        # Fixed signs without a pattern that a gain could cancel.
-        sign = 1.0 if math.sin(12.9898 * (step + 1) + 78.233 * (i + 1)) > 0.0 else -1.0
-        watch[i] = work[0, i] + sign * math.sqrt(max(cov[i, i], 0.0))
-        if cov[i, i] > 0.0:
-            largest = max(largest, watch[i] * watch[i] / cov[i, i])
+        watch[i] = work[0, i] + signs[step % signs.shape[0], i] * deviations[i]
+        if deviations[i] > 0.0:
+            size_of_error = watch[i] / deviations[i]
+            largest = max(largest, size_of_error * size_of_error)
     return largest
 
 
-@compiled
+@kernel
 def information_before(
+    size: Size,
     h: Array,
     values: Array,
     variances: Array,
     count: int,
     prior_mean: Array,
     predicted_cov: Array,
-    score: Array,
-    information: Array,
+    guard: GuardSpace,
 ) -> None:
     """Take the score r and information N, in place, from after the observations of a row to before them.
 
     r <- h v / s + L'r and N <- h h' / s + L'N L with L = I - K h', for each scalar observation, last to first.
     """
-    d = prior_mean.shape[0]
-    mean, cov = prior_mean.copy(), predicted_cov.copy()
-    gains, row, product = np.zeros((count, d)), np.zeros(d), np.zeros(d)
-    errors, spreads = np.zeros(count), np.zeros(count)
+    d = len(size)
+    score, information, gains, errors, spreads, mean, row, product, products = guard
+    cov = products[0]
+    copy_vector(size, prior_mean, mean)
+    copy_matrix(size, predicted_cov, cov)
     for i in range(count):
         error = values[i]
         for j in range(d):
             error -= h[i, j] * mean[j]
         errors[i] = error
-        spreads[i] = regular_gain(h[i], variances[i], cov, predicted_cov, gains[i])
+        spreads[i] = regular_gain(size, h[i], variances[i], cov, predicted_cov, gains[i])
         if spreads[i] > 0.0:
             for j in range(d):
                 mean[j] += gains[i, j] * error
-            joseph(h[i], gains[i], variances[i], cov, row)
+            joseph(size, h[i], gains[i], variances[i], cov, row)
     for i in range(count - 1, -1, -1):
         if spreads[i] <= 0.0:
             continue
@@ -258,14 +235,14 @@ def information_before(
                 )
 
 
-@compiled
+@kernel
 def dual_step(
+    size: Size,
     transition: Array,
     filtered_mean: Array,
     filtered_cov: Array,
     predicted_cov: Array,
-    score: Array,
-    information: Array,
+    guard: GuardSpace,
     watch: Array,
     grown: float,
     lag_one: Array,
@@ -277,16 +254,16 @@ def dual_step(
     m + P r, P - P N P and (I - P[t+1] N[t+1]) F P, with P filtered at t and P[t+1] predicted. `lag_one`, `mean`
     and `cov` come holding the plain form, and `grown` its rounding; the watch begins anew where they are replaced.
     """
-    d = filtered_mean.shape[0]
-    moved = transition @ filtered_cov
-    before = information @ moved
-    lag = moved - predicted_cov @ before
-    score[:] = transition.T @ score
-    information[:, :] = transition.T @ information @ transition
+    d = len(size)
+    score, information, shift = guard.score, guard.information, guard.mean
+    moved, before, lag = guard.products[0], guard.products[1], guard.products[2]
+    multiply(size, transition, filtered_cov, moved)
+    multiply(size, information, moved, before)
+    multiply(size, predicted_cov, before, lag)
     for i in range(d):
-        for j in range(i):
-            information[i, j] = 0.5 * (information[i, j] + information[j, i])
-            information[j, i] = information[i, j]
+        for j in range(d):
+            lag[i, j] = moved[i, j] - lag[i, j]
+    carry_back(size, transition, score, information, shift, before)
     largest, seen = 0.0, 0.0
     for i in range(d):
         for j in range(d):
@@ -298,14 +275,48 @@ def dual_step(
     lost = largest + largest * largest * seen
     if lost >= grown:
         return
-    smaller = filtered_cov @ information @ filtered_cov
-    shift = filtered_cov @ score
+    multiply(size, filtered_cov, information, moved)
+    multiply(size, moved, filtered_cov, before)
     for i in range(d):
-        mean[i] = filtered_mean[i] + shift[i]
+        total = filtered_mean[i]
         for j in range(d):
+            total += filtered_cov[i, j] * score[j]
             lag_one[i, j] = lag[i, j]
+        mean[i] = total
         for j in range(i + 1):
-            cov[i, j] = filtered_cov[i, j] - 0.5 * (smaller[i, j] + smaller[j, i])
+            cov[i, j] = filtered_cov[i, j] - 0.5 * (before[i, j] + before[j, i])
             cov[j, i] = cov[i, j]
         cov[i, i] = max(cov[i, i], 0.0)
         watch[i] = math.copysign(math.sqrt(lost * cov[i, i]), watch[i])
+
+
+@kernel
+def carry_back(size: Size, transition: Array, score: Array, information: Array, shift: Array, work: Array) -> None:
+    """Take score r and information N, in place, back through the transition: F'r and F'N F, exactly symmetric."""
+    d = len(size)
+    multiply(size, information, transition, work)
+    for i in range(d):
+        shift[i] = 0.0
+        for j in range(d):
+            shift[i] += transition[j, i] * score[j]
+    copy_vector(size, shift, score)
+    for i in range(d):
+        for j in range(i + 1):
+            total, mirrored = 0.0, 0.0
+            for k in range(d):
+                total += transition[k, i] * work[k, j]
+                mirrored += transition[k, j] * work[k, i]
+            information[i, j] = 0.5 * (total + mirrored)
+            information[j, i] = information[i, j]
+
+
+@kernel
+def multiply(size: Size, left: Array, right: Array, product: Array) -> None:
+    """Fill `product` with left times right, d by d each."""
+    d = len(size)
+    for i in range(d):
+        for j in range(d):
+            total = 0.0
+            for k in range(d):
+                total += left[i, k] * right[k, j]
+            product[i, j] = total

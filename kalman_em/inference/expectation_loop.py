@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kalman_em.arrays import Array, BoolArray, IntArray
-from kalman_em.compiled import compiled
-from kalman_em.inference.backward import RESOLVED, UNRESOLVED, backward_space, begin_series, move_back
-from kalman_em.inference.kernel_arrays import Filtered, ObservationEquation, Scalars, Sums, Transitions
+from kalman_em.compiled import kernel
+from kalman_em.inference.backward import IS_STEADY, RESOLVED, UNRESOLVED, begin_series, move_back
+from kalman_em.inference.kernel_arrays import (
+    BackwardSpace,
+    Filtered,
+    GuardSpace,
+    ObservationEquation,
+    Scalars,
+    Sums,
+    SumSpace,
+    Transitions,
+)
+from kalman_em.inference.steps import Size, copy_matrix, copy_vector
 
 
-@compiled
+@kernel
 def expect_rows(
+    size: Size,
     starts: IntArray,
     n_leading: int,
     values: Array,
@@ -21,7 +30,9 @@ def expect_rows(
     equation: ObservationEquation,
     scalars: Scalars,
     filtered: Filtered,
-    is_guarded: bool,
+    guard: GuardSpace | None,
+    space: BackwardSpace,
+    sums: SumSpace,
     transition_sums: Sums,
     observation_sums: Sums,
     initial_means: Array,
@@ -32,112 +43,128 @@ def expect_rows(
     e is x[t+1] - F x[t] - c for the transitions (a group a distinct Q) and the observed part of y - H x - d for
     the observations (a group a distinct missing pattern, H and R), the leading rows left out. Residuals at the
     current parameters, not raw products, keep the digits that raw second moments of a series far from 0 would
-    lose. Returns a status and a row, as `smooth_rows` does.
+    lose. Of the symmetric sums the lower triangles are filled; what the covariances of the states add to the sums of
+    the observations is left out but for the sums of those covariances. Returns a status and a row, as `smooth_rows`
+    does.
     """
-    d = filtered.filtered_means.shape[1]
-    space = backward_space(transitions, filtered.columns, d)
-    cov, next_cov = np.empty((d, d)), np.empty((d, d))
-    mean, next_mean = np.empty(d), np.empty(d)
-    z = np.zeros(d + 1 + inputs.shape[1])
-    z[d] = 1.0
+    mean, next_mean, cov, next_cov, z, state_error, row_error, left, spread, step_residual, step_cross = sums
+    d, r = len(size), z.shape[0]
     for s in range(starts.shape[0] - 2, -1, -1):
         end = starts[s + 1] - 1
         if filtered.columns[end] > 0:
             return UNRESOLVED, end
-        begin_series(space)
+        begin_series(size, guard, space)
+        is_steady = False
         for t in range(end, starts[s] - 1, -1):
             if t == end:
-                mean[:] = filtered.filtered_means[t]
-                cov[:, :] = filtered.filtered_covs[t]
+                copy_vector(size, filtered.filtered_means[t], mean)
+                copy_matrix(size, filtered.filtered_covs[filtered.cov_index[t]], cov)
             else:
-                next_mean[:] = mean
-                next_cov[:, :] = cov
-                status = move_back(t, transitions, scalars, filtered, is_guarded, space, next_mean, next_cov, mean, cov)
+                copy_vector(size, mean, next_mean)
+                copy_matrix(size, cov, next_cov)
+                status = move_back(
+                    size, t, transitions, scalars, filtered, guard, space, next_mean, next_cov, mean, cov
+                )
                 if status != RESOLVED:
                     return status, t
-            z[:d] = mean
-            z[d + 1 :] = inputs[t]
+            for i in range(d):
+                z[i] = mean[i]
+            for i in range(d + 1, r):
+                z[i] = inputs[t, i - d - 1]
             if t < end:
-                g = transitions.noise_index[t]
-                add_transition(
-                    transitions.matrix[transitions.matrix_index[t]],
+                g, f = transitions.noise_index[t], transitions.matrix_index[t]
+                if not is_steady:
+                    spread_of_step(
+                        size, transitions.matrix[f], space, next_cov, left, spread, step_residual, step_cross
+                    )
+                is_steady = space.place[IS_STEADY] == 1
+                error_of_step(
+                    size,
+                    transitions.matrix[f],
                     transitions.offset[transitions.offset_index[t]],
-                    space.gain,
-                    space.conditional,
                     next_mean,
-                    next_cov,
                     z,
-                    transition_sums.residual[g],
-                    transition_sums.cross[g],
+                    state_error,
                 )
-                add_regressor(z, cov, transition_sums.regressor[g])
+                for i in range(d):
+                    for j in range(i + 1):
+                        transition_sums.residual[g, i, j] += step_residual[i, j] + state_error[i] * state_error[j]
+                    for j in range(d):
+                        transition_sums.cross[g, i, j] += step_cross[i, j] + state_error[i] * z[j]
+                    for j in range(d, r):
+                        transition_sums.cross[g, i, j] += state_error[i] * z[j]
+                add_products(size, z, cov, transition_sums.regressor[g], transition_sums.cov[g])
                 transition_sums.n_rows[g] += 1.0
             if t >= starts[s] + n_leading:
                 g = scalars.group_index[t]
                 add_observation(
+                    size,
                     values[t],
                     group_observed[g],
                     equation.matrix[equation.matrix_index[t]],
                     equation.offset[equation.offset_index[t]],
                     z,
-                    cov,
+                    row_error,
                     observation_sums.residual[g],
                     observation_sums.cross[g],
                 )
-                add_regressor(z, cov, observation_sums.regressor[g])
+                add_products(size, z, cov, observation_sums.regressor[g], observation_sums.cov[g])
                 observation_sums.n_rows[g] += 1.0
-        initial_means[s] = mean
-        initial_covs[s] = cov
+        copy_vector(size, mean, initial_means[s])
+        copy_matrix(size, cov, initial_covs[s])
     return RESOLVED, 0
 
 
-@compiled
-def add_regressor(z: Array, cov: Array, total: Array) -> None:
-    """Add E[z z'] = z z' + Cov[x] in the block of x."""
-    d = cov.shape[0]
-    for i in range(z.shape[0]):
-        for j in range(z.shape[0]):
-            total[i, j] += z[i] * z[j]
+@kernel
+def add_products(size: Size, z: Array, cov: Array, products: Array, covs: Array) -> None:
+    """Add z z' to the lower triangle of `products`, and Cov[x] to that of `covs`."""
+    d = len(size)
     for i in range(d):
-        for j in range(d):
-            total[i, j] += cov[i, j]
+        for j in range(i + 1):
+            products[i, j] += z[i] * z[j]
+            covs[i, j] += cov[i, j]
+    for i in range(d, z.shape[0]):
+        for j in range(i + 1):
+            products[i, j] += z[i] * z[j]
 
 
-@compiled
-def add_transition(
-    transition: Array,
-    offset: Array,
-    gain: Array,
-    conditional: Array,
-    next_mean: Array,
-    next_cov: Array,
-    z: Array,
-    residual: Array,
-    cross: Array,
-) -> None:
-    """Add E[e e'] and E[e z'] for e = x[t+1] - F x[t] - c.
-
-    Given x[t+1], x[t] is G x[t+1] + const + noise with covariance C (`conditional`), so that
-    e = (I - F G) x[t+1] - F noise + const: Cov[e] = (I-FG) V (I-FG)' + F C F', a sum without subtraction,
-    and Cov[e, x[t]] = (I-FG) V G' - F C.
-    """
-    d = gain.shape[0]
-    left = np.empty((d, d))
-    moved = np.empty((d, d))
-    spread = np.empty((d, d))
-    error = np.empty(d)
+@kernel
+def error_of_step(size: Size, transition: Array, offset: Array, next_mean: Array, z: Array, error: Array) -> None:
+    """Fill `error` with E[x[t+1] - F x[t] - c]."""
+    d = len(size)
     for i in range(d):
         total = next_mean[i] - offset[i]
         for j in range(d):
             total -= transition[i, j] * z[j]
         error[i] = total
+
+
+@kernel
+def spread_of_step(
+    size: Size,
+    transition: Array,
+    space: BackwardSpace,
+    next_cov: Array,
+    left: Array,
+    spread: Array,
+    residual: Array,
+    cross: Array,
+) -> None:
+    """Fill Cov[e] (lower triangle) and Cov[e, x[t]] for e = x[t+1] - F x[t] - c.
+
+    Given x[t+1], x[t] is G x[t+1] + const + noise with covariance C (`space.conditional`), so that
+    e = (I - F G) x[t+1] - F noise + const: Cov[e] = (I-FG) V (I-FG)' + F C F', a sum without subtraction,
+    and Cov[e, x[t]] = (I-FG) V G' - F C.
+    """
+    d = len(size)
+    for i in range(d):
         for j in range(d):
             product, pushed = 0.0, 0.0
             for k in range(d):
-                product += transition[i, k] * gain[k, j]
-                pushed += transition[i, k] * conditional[k, j]
+                product += transition[i, k] * space.gain[k, j]
+                pushed += transition[i, k] * space.conditional[k, j]
             left[i, j] = (1.0 if i == j else 0.0) - product
-            moved[i, j] = pushed
+            cross[i, j] = -pushed
     for i in range(d):
         for j in range(d):
             total = 0.0
@@ -146,58 +173,43 @@ def add_transition(
             spread[i, j] = total
     for i in range(d):
         for j in range(i + 1):
-            total = error[i] * error[j]
+            total = 0.0
             for k in range(d):
-                total += spread[i, k] * left[j, k] + moved[i, k] * transition[j, k]
-            residual[i, j] += total
-            if i != j:
-                residual[j, i] += total
+                total += spread[i, k] * left[j, k] - cross[i, k] * transition[j, k]
+            residual[i, j] = total
+    for i in range(d):
         for j in range(d):
-            total = -moved[i, j]
+            total = cross[i, j]
             for k in range(d):
-                total += spread[i, k] * gain[j, k]
-            cross[i, j] += total
-        for j in range(z.shape[0]):
-            cross[i, j] += error[i] * z[j]
+                total += spread[i, k] * space.gain[j, k]
+            cross[i, j] = total
 
 
-@compiled
+@kernel
 def add_observation(
+    size: Size,
     value: Array,
     observed: BoolArray,
     observation: Array,
     offset: Array,
     z: Array,
-    cov: Array,
+    error: Array,
     residual: Array,
     cross: Array,
 ) -> None:
-    """Add E[e e'] and E[e z'] for the observed part of e = y - H x - d; the missing rows stay 0."""
-    p, d = observation.shape
-    error = np.zeros(p)
-    spread = np.zeros((p, d))
+    """Add e e' (lower triangle) and e z' for the observed part of e = y - H E[x] - d; the missing rows stay 0."""
+    p, d = observation.shape[0], len(size)
     for i in range(p):
         if observed[i]:
             total = value[i] - offset[i]
             for j in range(d):
                 total -= observation[i, j] * z[j]
             error[i] = total
-            for j in range(d):
-                total = 0.0
-                for k in range(d):
-                    total += observation[i, k] * cov[k, j]
-                spread[i, j] = total
+        else:
+            error[i] = 0.0
     for i in range(p):
         if observed[i]:
             for j in range(i + 1):
-                if observed[j]:
-                    total = error[i] * error[j]
-                    for k in range(d):
-                        total += spread[i, k] * observation[j, k]
-                    residual[i, j] += total
-                    if i != j:
-                        residual[j, i] += total
-            for j in range(d):
-                cross[i, j] -= spread[i, j]
+                residual[i, j] += error[i] * error[j]
             for j in range(z.shape[0]):
                 cross[i, j] += error[i] * z[j]

@@ -9,9 +9,10 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
 from kalman_em.inference.expectation_loop import expect_rows
-from kalman_em.inference.filtering import FilteredRows, filter_all, transitions_of
-from kalman_em.inference.kernel_arrays import ObservationEquation, Sums
+from kalman_em.inference.filtering import FilteredRows, filter_all, space_back, transitions_of
+from kalman_em.inference.kernel_arrays import GuardSpace, ObservationEquation, Sums, guard_space, sum_space
 from kalman_em.inference.rows import Rows, SystemRows
+from kalman_em.inference.sizes import sized
 from kalman_em.inference.smoothing import unresolved
 
 
@@ -27,10 +28,6 @@ class RegressionMoments:
     cross: Array
     regressor: Array
     count: Array
-
-    def arrays(self) -> Sums:
-        """Return what the loop adds to."""
-        return Sums(self.residual, self.cross, self.regressor, self.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +64,8 @@ def expect_all(laid: SystemRows, rows: Rows) -> tuple[Expectations, float]:
 
 
 def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows) -> Expectations:
-    for is_guarded in (False, True):
-        status, row, expectations = _sums(laid, rows, filtered, is_guarded)
+    for guard in (None, guard_space(len(laid.initial_mean), filtered.reduced.h.shape[1])):
+        status, row, expectations = _sums(laid, rows, filtered, guard)
         if status != ROUNDED:
             break
     if status == UNRESOLVED:
@@ -76,18 +73,20 @@ def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows) -> Expectation
     return expectations
 
 
-def _sums(laid: SystemRows, rows: Rows, filtered: FilteredRows, is_guarded: bool) -> tuple[int, int, Expectations]:
+def _sums(
+    laid: SystemRows, rows: Rows, filtered: FilteredRows, guard: GuardSpace | None
+) -> tuple[int, int, Expectations]:
     d = len(laid.initial_mean)
     p = rows.values.shape[1]
     inputs = np.zeros((rows.n_rows, 0)) if rows.inputs is None else rows.inputs
-    q = d + 1 + inputs.shape[1]
-    n_noise, n_groups = len(laid.noise_cov.entries), len(laid.group_rows)
-    transition = _empty(n_noise, d, q)
-    observation = _empty(n_groups, p, q)
+    r = d + 1 + inputs.shape[1]
+    transition = _empty(len(laid.noise_cov.entries), d, d, r)
+    observation = _empty(len(laid.group_rows), p, d, r)
     initial_means = np.empty((rows.n_series, d))
     initial_covs = np.empty((rows.n_series, d, d))
     observed = frozen(rows.patterns[rows.pattern[laid.group_rows]])
     status, row = expect_rows(
+        sized(d),
         rows.starts,
         rows.n_leading,
         rows.values,
@@ -102,15 +101,18 @@ def _sums(laid: SystemRows, rows: Rows, filtered: FilteredRows, is_guarded: bool
         ),
         filtered.reduced.scalars(filtered.predicted_means),
         filtered.arrays(),
-        is_guarded,
-        transition.arrays(),
-        observation.arrays(),
+        guard,
+        space_back(laid, filtered),
+        sum_space(d, p, inputs.shape[1]),
+        transition,
+        observation,
         initial_means,
         initial_covs,
     )
+    H = laid.observation.entries[laid.observation.index[laid.group_rows]]
     expectations = Expectations(
-        transition=transition,
-        observation=observation,
+        transition=_completed(transition),
+        observation=_completed(_with_spread(observation, np.where(observed[:, :, None], H, 0.0))),
         observation_cov_entry=frozen(laid.observation_cov.index[laid.group_rows]),
         observed=observed,
         initial_means=frozen(initial_means),
@@ -119,5 +121,31 @@ def _sums(laid: SystemRows, rows: Rows, filtered: FilteredRows, is_guarded: bool
     return status, row, expectations
 
 
-def _empty(n: int, q: int, r: int) -> RegressionMoments:
-    return RegressionMoments(np.zeros((n, q, q)), np.zeros((n, q, r)), np.zeros((n, r, r)), np.zeros(n))
+def _empty(n: int, q: int, d: int, r: int) -> Sums:
+    return Sums(np.zeros((n, q, q)), np.zeros((n, q, r)), np.zeros((n, r, r)), np.zeros((n, d, d)), np.zeros(n))
+
+
+def _with_spread(sums: Sums, H: Array) -> Sums:
+    """Return the sums of the observations with what the spread of the states adds: H V H' and -H V.
+
+    H (n, p, d) belongs to the groups, its missing rows 0, so that this waits until all V of a group are added up.
+    """
+    d = H.shape[2]
+    pushed = H @ _mirrored(sums.cov)
+    sums.residual[:] += pushed @ np.swapaxes(H, 1, 2)
+    sums.cross[:, :, :d] -= pushed
+    return sums
+
+
+def _completed(sums: Sums) -> RegressionMoments:
+    """Return the moments, with the upper triangles filled in and E[z z'] = z z' + Cov[x] in the block of x."""
+    d = sums.cov.shape[1]
+    regressor = _mirrored(sums.regressor)
+    regressor[:, :d, :d] += _mirrored(sums.cov)
+    return RegressionMoments(_mirrored(sums.residual), sums.cross, regressor, sums.n_rows)
+
+
+def _mirrored(lower: Array) -> Array:
+    """Return symmetric matrices from their lower triangles."""
+    below = np.tril(lower)
+    return below + np.swapaxes(np.tril(below, -1), 1, 2)

@@ -9,10 +9,20 @@ import numpy as np
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import NumericalError
 from kalman_em.inference.arguments import check_observations, check_system
-from kalman_em.inference.kernel_arrays import Filtered, Scalars, Transitions
+from kalman_em.inference.backward import factor_covs
+from kalman_em.inference.kernel_arrays import (
+    BackwardSpace,
+    Filtered,
+    Scalars,
+    Transitions,
+    backward_space,
+    forward_space,
+)
 from kalman_em.inference.loops import filter_rows
 from kalman_em.inference.reduction import reduce_observations
 from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
+from kalman_em.inference.sizes import sized
+from kalman_em.inference.steps import LOSSLESS, NOISY
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
@@ -39,7 +49,10 @@ class ReducedRows:
 
 @dataclass(frozen=True, eq=False)
 class FilteredRows:
-    """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`."""
+    """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`.
+
+    The covariances are tables of distinct ones, `cov_index` (N,) says which holds at each row.
+    """
 
     reduced: ReducedRows
 
@@ -47,6 +60,7 @@ class FilteredRows:
     predicted_covs: Array
     filtered_means: Array
     filtered_covs: Array
+    cov_index: IntArray
     log_likelihoods: Array
     factors: Array
     columns: IntArray
@@ -58,9 +72,27 @@ class FilteredRows:
             self.predicted_covs,
             self.filtered_means,
             self.filtered_covs,
+            self.cov_index,
             self.factors,
             self.columns,
         )
+
+    def at_rows(self, covs: Array) -> Array:
+        """Return a table of covariances laid out over the rows (N, d, d)."""
+        return covs if len(covs) == len(self.cov_index) else frozen(covs[self.cov_index])
+
+
+def space_back(laid: SystemRows, filtered: FilteredRows) -> BackwardSpace:
+    """Return scratch space for a pass back over `filtered`."""
+    lower, pivots = factor_covs(laid.noise_cov.entries)
+    n_factors = int(np.count_nonzero(filtered.columns))
+    return backward_space(len(laid.initial_mean), n_factors, lower, pivots, _lossless(laid, pivots))
+
+
+def _lossless(laid: SystemRows, pivots: Array) -> float:
+    """Return from which part of its spread the noise of an observation lets a covariance be a plain difference."""
+    variances = np.diagonal(laid.noise_cov.entries, axis1=1, axis2=2)
+    return LOSSLESS if np.all(pivots > NOISY * variances) else np.inf
 
 
 def transitions_of(laid: SystemRows) -> Transitions:
@@ -75,8 +107,10 @@ def transitions_of(laid: SystemRows) -> Transitions:
     )
 
 
-def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
+def filter_all(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> FilteredRows:
     """Filter every series of `rows`.
+
+    With `freezes` the covariances are not computed again once they have converged.
 
     Raises
     ------
@@ -86,13 +120,16 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
     reduced = reduce_rows(laid, rows.values, laid.observation_offset)
     n, d = rows.n_rows, len(laid.initial_mean)
     means = np.empty((2, n, d))
+    # Room for as many covariances as rows; what is not written to takes no memory.
     covs = np.empty((2, n, d, d))
-    columns = np.zeros(n, dtype=np.int64)
+    index, columns = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    lossless = _lossless(laid, factor_covs(laid.noise_cov.entries)[1])
     room = min(n, 4 * d * rows.n_series) if laid.initial_columns else 0
     while True:
         factors = np.zeros((room, d, d))
         log_likelihoods = reduced.leftover.copy()
-        needed = filter_rows(
+        needed, n_covs = filter_rows(
+            sized(d),
             rows.starts,
             transitions_of(laid),
             reduced.scalars(means[0]),
@@ -100,14 +137,26 @@ def filter_all(laid: SystemRows, rows: Rows) -> FilteredRows:
             laid.initial_cov,
             laid.initial_factor,
             laid.initial_columns,
-            Filtered(means[0], covs[0], means[1], covs[1], factors, columns),
+            freezes,
+            lossless,
+            Filtered(means[0], covs[0], means[1], covs[1], index, factors, columns),
             log_likelihoods,
+            forward_space(d, reduced.h.shape[1]),
         )
         if needed <= room:
             break
         room = needed
     _check_finite(log_likelihoods, filtered_means=means[1], rows=rows)
-    parts = (means[0], covs[0], means[1], covs[1], log_likelihoods, factors[:needed], columns)
+    parts = (
+        means[0],
+        covs[0, :n_covs],
+        means[1],
+        covs[1, :n_covs],
+        index,
+        log_likelihoods,
+        factors[:needed],
+        columns,
+    )
     return FilteredRows(reduced, *(frozen(part) for part in parts))
 
 
@@ -184,9 +233,9 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> F
     innovations, innovation_covs = _innovations(laid, rows, result)
     return FilteredStates(
         predicted_means=result.predicted_means,
-        predicted_covs=result.predicted_covs,
+        predicted_covs=result.at_rows(result.predicted_covs),
         filtered_means=result.filtered_means,
-        filtered_covs=result.filtered_covs,
+        filtered_covs=result.at_rows(result.filtered_covs),
         log_likelihoods=result.log_likelihoods,
         innovations=frozen(innovations),
         innovation_covs=frozen(innovation_covs),
@@ -199,7 +248,7 @@ def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Ar
     R = laid.observation_cov.entries[laid.observation_cov.index]
     offset = laid.observation_offset.entries[laid.observation_offset.index]
     innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
-    covs = H @ result.predicted_covs @ np.swapaxes(H, 1, 2)
+    covs = H @ result.at_rows(result.predicted_covs) @ np.swapaxes(H, 1, 2)
     covs = 0.5 * (covs + np.swapaxes(covs, 1, 2)) + R
     # The prediction of row t is diffuse while the state was diffuse after row t-1.
     is_diffuse = np.concatenate([[laid.initial_columns > 0], result.columns[:-1] > 0])

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from kalman_em.arrays import Array, IntArray
-from kalman_em.compiled import compiled
-from kalman_em.inference.backward import RESOLVED, UNRESOLVED, backward_space, begin_series, move_back
-from kalman_em.inference.kernel_arrays import Filtered, Scalars, Transitions
-from kalman_em.inference.steps import empty_work, predict_factor, predict_step, update_step
+from kalman_em.compiled import kernel
+from kalman_em.inference.backward import RESOLVED, UNRESOLVED, begin_series, move_back
+from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, ForwardSpace, GuardSpace, Scalars, Transitions
+from kalman_em.inference.steady import forget_pace, has_settled
+from kalman_em.inference.steps import (
+    LOG_2PI,
+    Size,
+    copy_matrix,
+    copy_vector,
+    predict_cov,
+    predict_factor,
+    predict_mean,
+    update_step,
+)
 
 
-@compiled
+@kernel
 def filter_rows(
+    size: Size,
     starts: IntArray,
     transitions: Transitions,
     scalars: Scalars,
@@ -20,64 +31,106 @@ def filter_rows(
     initial_cov: Array,
     initial_factor: Array,
     initial_columns: int,
+    freezes: bool,
+    lossless: float,
     filtered: Filtered,
     log_likelihoods: Array,
-) -> int:
+    space: ForwardSpace,
+) -> tuple[int, int]:
     """Run the Kalman filter over every series, filling `filtered` and adding to `log_likelihoods`.
 
-    `log_likelihoods` comes holding the part of each row that does not depend on the state. `filtered.columns[t]` is
-    the number of diffuse columns left after row t; where it is not 0 the factor is stored in `filtered.factors`, one
-    after another in the order of the rows. Returns how many were needed: more than there is room for means that
-    the caller must come again with more.
+    `log_likelihoods` comes holding the part of each row that does not depend on the state. The covariances of row t
+    are entry `filtered.cov_index[t]` of their tables: with `freezes`, rows over which they have converged share one.
+    `filtered.columns[t]` is the number of diffuse columns left after row t; where it is not 0 the factor is stored in
+    `filtered.factors`, one after another in the order of the rows. Returns how many were needed (more than there is
+    room for means that the caller must come again with more), and the number of entries in the covariance tables.
     """
-    # Unpacked once: numba counts references at every access by name.
     F, F_index, c, c_index, Q, Q_index = transitions
     values, h, variances, counts, group_index, _ = scalars
-    predicted_means, predicted_covs, filtered_means, filtered_covs, factors, columns = filtered
-    d = initial_mean.shape[0]
-    mean = np.empty(d)
-    cov = np.empty((d, d))
-    factor = np.zeros((d, d))
-    work = empty_work(d)
-    stored = 0
+    predicted_means, predicted_covs, filtered_means, filtered_covs, cov_index, factors, columns = filtered
+    mean, cov, factor, gains, spreads, constants, work, pace = space
+    d = len(size)
+    forget_pace(pace)
+    stored, last = 0, -1
     for s in range(starts.shape[0] - 1):
-        mean[:] = initial_mean
-        cov[:, :] = initial_cov
-        factor[:, :] = initial_factor
+        copy_vector(size, initial_mean, mean)
+        copy_matrix(size, initial_cov, cov)
+        copy_matrix(size, initial_factor, factor)
         n_columns = initial_columns
+        is_steady = False
+        last_g, last_f, last_q = -1, -1, -1
         for t in range(starts[s], starts[s + 1]):
+            g, f, q = group_index[t], -1, -1
             if t > starts[s]:
-                f = F_index[t - 1]
-                predict_step(F[f], c[c_index[t - 1]], Q[Q_index[t - 1]], mean, cov, work)
-                if n_columns > 0:
-                    n_columns = predict_factor(F[f], factor, n_columns, work)
-            predicted_means[t] = mean
-            predicted_covs[t] = cov
-            g = group_index[t]
+                f, q = F_index[t - 1], Q_index[t - 1]
+                predict_mean(size, F[f], c[c_index[t - 1]], mean, work)
+            is_same = g == last_g and f == last_f and q == last_q
+            last_g, last_f, last_q = g, f, q
+            copy_vector(size, mean, predicted_means[t])
             total = log_likelihoods[t]
-            for i in range(counts[g]):
-                log_density, n_columns = update_step(
-                    h[g, i], values[t, i], variances[g, i], mean, cov, factor, n_columns, predicted_covs[t], work
-                )
-                total += log_density
-            filtered_means[t] = mean
-            filtered_covs[t] = cov
+            if is_steady and is_same:
+                for i in range(counts[g]):
+                    error = values[t, i]
+                    for j in range(d):
+                        error -= h[g, i, j] * mean[j]
+                    for j in range(d):
+                        mean[j] += gains[i, j] * error
+                    total += constants[i] - 0.5 * error * error / spreads[i]
+            else:
+                if f >= 0:
+                    predict_cov(size, F[f], Q[q], cov, work)
+                    if n_columns > 0:
+                        n_columns = predict_factor(size, F[f], factor, n_columns, work)
+                last += 1
+                copy_matrix(size, cov, predicted_covs[last])
+                is_regular = freezes and n_columns == 0
+                for i in range(counts[g]):
+                    log_density, spread, n_columns = update_step(
+                        size,
+                        h[g, i],
+                        values[t, i],
+                        variances[g, i],
+                        mean,
+                        cov,
+                        factor,
+                        n_columns,
+                        predicted_covs[last],
+                        lossless,
+                        gains[i],
+                        work,
+                    )
+                    total += log_density
+                    spreads[i] = spread
+                    is_regular = is_regular and spread > 0.0
+                copy_matrix(size, cov, filtered_covs[last])
+                is_steady = False
+                if is_regular and is_same:
+                    is_steady = has_settled(size, filtered_covs[last - 1], cov, pace)
+                    if is_steady:
+                        for i in range(counts[g]):
+                            constants[i] = -0.5 * (LOG_2PI + math.log(spreads[i]))
+                else:
+                    forget_pace(pace)
+            cov_index[t] = last
+            copy_vector(size, mean, filtered_means[t])
             log_likelihoods[t] = total
             columns[t] = n_columns
             if n_columns > 0:
                 if stored < factors.shape[0]:
-                    factors[stored] = factor
+                    copy_matrix(size, factor, factors[stored])
                 stored += 1
-    return stored
+    return stored, last + 1
 
 
-@compiled
+@kernel
 def smooth_rows(
+    size: Size,
     starts: IntArray,
     transitions: Transitions,
     scalars: Scalars,
     filtered: Filtered,
-    is_guarded: bool,
+    guard: GuardSpace | None,
+    space: BackwardSpace,
     smoothed_means: Array,
     smoothed_covs: Array,
     lag_one_covs: Array,
@@ -87,21 +140,21 @@ def smooth_rows(
     `lag_one_covs[t]` is Cov[x[t+1], x[t] | all y]; the last row of each series is left as it came. A status other
     than RESOLVED is that of `move_back` at the row returned.
     """
-    space = backward_space(transitions, filtered.columns, filtered.filtered_means.shape[1])
     for s in range(starts.shape[0] - 2, -1, -1):
         end = starts[s + 1] - 1
         if filtered.columns[end] > 0:
             return UNRESOLVED, end
-        smoothed_means[end] = filtered.filtered_means[end]
-        smoothed_covs[end] = filtered.filtered_covs[end]
-        begin_series(space)
+        copy_vector(size, filtered.filtered_means[end], smoothed_means[end])
+        copy_matrix(size, filtered.filtered_covs[filtered.cov_index[end]], smoothed_covs[end])
+        begin_series(size, guard, space)
         for t in range(end - 1, starts[s] - 1, -1):
             status = move_back(
+                size,
                 t,
                 transitions,
                 scalars,
                 filtered,
-                is_guarded,
+                guard,
                 space,
                 smoothed_means[t + 1],
                 smoothed_covs[t + 1],
@@ -110,5 +163,5 @@ def smooth_rows(
             )
             if status != RESOLVED:
                 return status, t
-            lag_one_covs[t] = space.lag_one
+            copy_matrix(size, space.lag_one, lag_one_covs[t])
     return RESOLVED, 0

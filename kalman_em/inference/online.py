@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kalman_em.arrays import Array, as_floats, check_shape
 from kalman_em.errors import InputError
-from kalman_em.inference.steps import empty_work, ldl, predict_step, update_step
+from kalman_em.inference.kernel_arrays import empty_work
+from kalman_em.inference.sizes import sized
+from kalman_em.inference.steps import ldl, predict_step, update_step
 from kalman_em.linalg import checked_covariance
 
 
@@ -73,7 +76,7 @@ def predict(
     Q = checked_covariance(as_floats(transition_cov, "transition_cov"), d, "transition_cov")
     b = as_floats(np.zeros(d) if transition_offset is None else transition_offset, "transition_offset")
     check_shape(b, (d,), "transition_offset")
-    predict_step(F, b, Q, m, P, empty_work(d))
+    predict_step(sized(d), F, b, Q, m, P, empty_work(d))
     return StateMoments(m, P)
 
 
@@ -133,13 +136,13 @@ def update(
     check_shape(offset, (p,), "observation_offset")
     seen = np.flatnonzero(~np.isnan(y))
     lower, pivots = np.zeros((len(seen), len(seen))), np.zeros(len(seen))
-    ldl(np.ascontiguousarray(R[np.ix_(seen, seen)]), lower, pivots)
+    ldl(len(seen), np.ascontiguousarray(R[np.ix_(seen, seen)]), lower, pivots)
     h = np.linalg.solve(lower, H[seen]) if len(seen) else H[seen]
     scalars = np.linalg.solve(lower, (y - offset)[seen]) if len(seen) else y[seen]
-    reference, work, no_factor = P.copy(), empty_work(d), np.zeros((d, d))
+    reference, work, no_factor, gain = P.copy(), empty_work(d), np.zeros((d, d)), np.zeros(d)
     total = 0.0
     for row, scalar, variance in zip(np.ascontiguousarray(h), scalars, pivots, strict=True):
-        total += update_step(row, scalar, variance, m, P, no_factor, 0, reference, work)[0]
+        total += update_step(sized(d), row, scalar, variance, m, P, no_factor, 0, reference, math.inf, gain, work)[0]
     return StateUpdate(m, P, total)
 
 

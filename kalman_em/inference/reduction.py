@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray
-from kalman_em.compiled import compiled
+from kalman_em.arrays import Array, BoolArray, IntArray
+from kalman_em.compiled import kernel
 from kalman_em.inference.steps import LOG_2PI, ldl
 
 
-@compiled
 def reduce_observations(
     values: Array,
     offset: Array,
@@ -38,114 +35,148 @@ def reduce_observations(
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, sections 6.4 and 6.5; Jungbacker
     and Koopman, Likelihood-based dynamic factor analysis, Econometrics Journal 18 (2015), section 2.
     """
-    n_groups = group_rows.shape[0]
-    p, d = matrix.shape[1], matrix.shape[2]
-    rows = np.zeros((n_groups, p, d))
-    variances = np.zeros((n_groups, p))
-    counts = np.zeros(n_groups, dtype=np.int64)
-    observed = np.zeros((n_groups, p), dtype=np.int64)
-    n_observed = np.zeros(n_groups, dtype=np.int64)
-    lower = np.zeros((n_groups, p, p))
-    deviations = np.ones((n_groups, p))
-    turns = np.zeros((n_groups, p, min(p, d)))
-    constants = np.zeros(n_groups)
-    block = np.zeros((p, p))
-    for g in range(n_groups):
-        n = observed_columns(values[group_rows[g]], observed[g])
-        n_observed[g] = n
-        counts[g] = n
-        whiten_group(matrix[group_matrix[g]], cov[group_cov[g]], observed[g], n, block, lower[g], variances[g], rows[g])
-        if n > d and np.all(variances[g, :n] > 0.0):
-            constants[g] = turn(rows[g], variances[g], deviations[g], turns[g], n, d)
-            counts[g] = d
-    reduced = np.zeros(values.shape)
-    leftover = np.zeros(values.shape[0])
-    white = np.zeros(p)
-    for t in range(values.shape[0]):
-        g = group_index[t]
-        n = n_observed[g]
-        whiten_row(values[t], offset[offset_index[t]], observed[g], n, lower[g], white)
-        if counts[g] == n:
-            reduced[t, :n] = white[:n]
-        else:
-            leftover[t] = constants[g] - 0.5 * turn_row(white, deviations[g], turns[g], n, d, reduced[t])
-    return reduced, rows, variances, counts, leftover
+    n_groups = len(group_rows)
+    p, d = matrix.shape[1:]
+    seen = ~np.isnan(values[group_rows])
+    n_observed = seen.sum(axis=1)
+    # The observed columns of each group first, in order.
+    observed = np.argsort(~seen, axis=1, kind="stable")
+    # Without correlations there is nothing to factor, and no p by p matrix a group to keep.
+    is_diagonal = np.count_nonzero(cov) == np.count_nonzero(np.diagonal(cov, axis1=1, axis2=2))
+    lower = np.zeros((n_groups, 0, 0) if is_diagonal else (n_groups, p, p))
+    rows, variances = np.zeros((n_groups, p, d)), np.zeros((n_groups, p))
+    block = np.empty((0, 0) if is_diagonal else (p, p))
+    whiten_groups(matrix, cov, group_matrix, group_cov, observed, n_observed, block, lower, variances, rows)
+    turned, deviations, turns, constants = _turned(rows, variances, n_observed)
+    counts = np.where(turned, d, n_observed)
+    width = int(counts.max(initial=1))
+    reduced, leftover = np.zeros((len(values), width)), np.zeros(len(values))
+    whiten_rows(
+        values,
+        offset,
+        offset_index,
+        group_index,
+        observed,
+        n_observed,
+        lower,
+        turned,
+        deviations,
+        turns,
+        constants,
+        np.empty(p),
+        reduced,
+        leftover,
+    )
+    return (
+        reduced,
+        np.ascontiguousarray(rows[:, :width]),
+        np.ascontiguousarray(variances[:, :width]),
+        counts,
+        leftover,
+    )
 
 
-@compiled
-def observed_columns(row: Array, observed: IntArray) -> int:
-    """Fill `observed` with the columns of a row that are not missing; return how many they are."""
-    n = 0
-    for i in range(row.shape[0]):
-        if not np.isnan(row[i]):
-            observed[n] = i
-            n += 1
-    return n
+def _turned(rows: Array, variances: Array, n_observed: IntArray) -> tuple[BoolArray, Array, Array, Array]:
+    """Bring groups of more rows than states to unit variance and turn them onto d, in place.
+
+    Returns which groups those are, their old standard deviations (n_groups, p), the orthogonal columns (n_groups, p, d)
+    and the log of the constant that it costs (n_groups,).
+    """
+    n_groups, p, d = rows.shape
+    is_behind = np.arange(p) >= n_observed[:, None]
+    turned = (n_observed > d) & np.all((variances > 0.0) | is_behind, axis=1)
+    deviations, constants = np.ones((n_groups, p)), np.zeros(n_groups)
+    turns = np.zeros((n_groups if turned.any() else 0, p, d))
+    if turned.any():
+        deviations[turned] = np.sqrt(np.where(is_behind, 1.0, variances)[turned])
+        constants[turned] = -0.5 * (n_observed[turned] - d) * LOG_2PI - np.log(deviations[turned]).sum(axis=1)
+        turns[turned], triangles = np.linalg.qr(rows[turned] / deviations[turned][:, :, None])
+        rows[turned] = 0.0
+        rows[turned, :d] = triangles
+        variances[turned] = np.where(is_behind, 0.0, 1.0)[turned]
+    return turned, deviations, turns, constants
 
 
-@compiled
-def whiten_group(
-    H: Array, R: Array, observed: IntArray, n: int, block: Array, lower: Array, variances: Array, rows: Array
+@kernel
+def whiten_groups(
+    matrix: Array,
+    cov: Array,
+    group_matrix: IntArray,
+    group_cov: IntArray,
+    observed: IntArray,
+    n_observed: IntArray,
+    block: Array,
+    lower: Array,
+    variances: Array,
+    rows: Array,
 ) -> None:
-    """Factor R_oo = L D L' into `lower` and `variances`, and fill `rows` with L^-1 H_o; `block` is scratch."""
-    for i in range(n):
-        for j in range(n):
-            block[i, j] = R[observed[i], observed[j]]
-    ldl(block[:n, :n], lower, variances)
-    for i in range(n):
-        for k in range(H.shape[1]):
-            total = H[observed[i], k]
-            for j in range(i):
-                total -= lower[i, j] * rows[j, k]
-            rows[i, k] = total
+    """Factor R_oo = L D L' of each group into `lower` and `variances`, and fill `rows` with L^-1 H_o.
 
-
-@compiled
-def whiten_row(row: Array, offset: Array, observed: IntArray, n: int, lower: Array, white: Array) -> None:
-    """Fill `white` with L^-1 (y_o - d_o) of a row y."""
-    for i in range(n):
-        total = row[observed[i]] - offset[observed[i]]
-        for j in range(i):
-            total -= lower[i, j] * white[j]
-        white[i] = total
-
-
-@compiled
-def turn(rows: Array, variances: Array, deviations: Array, turns: Array, n: int, d: int) -> float:
-    """Bring n rows to unit variance and turn them onto d, in place; return the log of the constant this costs.
-
-    Fills `deviations` with the old standard deviations and `turns` with the orthogonal columns Q (n, d).
+    A `block` of no size says that R has no correlations.
     """
-    constant = -0.5 * (n - d) * LOG_2PI
-    for i in range(n):
-        deviations[i] = math.sqrt(variances[i])
-        constant -= math.log(deviations[i])
-        for k in range(d):
-            rows[i, k] /= deviations[i]
-        variances[i] = 1.0
-    orthogonal, triangle = np.linalg.qr(rows[:n])
-    turns[:n] = orthogonal
-    rows[:, :] = 0.0
-    rows[:d] = triangle
-    return constant
-
-
-@compiled
-def turn_row(white: Array, deviations: Array, turns: Array, n: int, d: int, reduced: Array) -> float:
-    """Turn n whitened values onto d, into `reduced` (zeros at first); return the sum of squares of what is left.
-
-    `white` is brought to unit variance in place.
-    """
-    for i in range(n):
-        white[i] /= deviations[i]
-    for k in range(d):
+    d = matrix.shape[2]
+    is_diagonal = block.shape[0] == 0
+    for g in range(observed.shape[0]):
+        n = n_observed[g]
+        H, R = group_matrix[g], group_cov[g]
+        if not is_diagonal:
+            for i in range(n):
+                for j in range(n):
+                    block[i, j] = cov[R, observed[g, i], observed[g, j]]
+            ldl(n, block, lower[g], variances[g])
         for i in range(n):
-            reduced[k] += turns[i, k] * white[i]
-    # The squares of what is left, not the difference of two squares: values may be far from 0.
-    square = 0.0
-    for i in range(n):
-        rest = white[i]
-        for k in range(d):
-            rest -= turns[i, k] * reduced[k]
-        square += rest * rest
-    return square
+            if is_diagonal:
+                variances[g, i] = cov[R, observed[g, i], observed[g, i]]
+            for k in range(d):
+                rows[g, i, k] = matrix[H, observed[g, i], k]
+            if not is_diagonal:
+                for j in range(i):
+                    for k in range(d):
+                        rows[g, i, k] -= lower[g, i, j] * rows[g, j, k]
+
+
+@kernel
+def whiten_rows(
+    values: Array,
+    offset: Array,
+    offset_index: IntArray,
+    group_index: IntArray,
+    observed: IntArray,
+    n_observed: IntArray,
+    lower: Array,
+    turned: BoolArray,
+    deviations: Array,
+    turns: Array,
+    constants: Array,
+    white: Array,
+    reduced: Array,
+    leftover: Array,
+) -> None:
+    """Fill `reduced` with L^-1 (y_o - d_o), turned where the group is, and `leftover`; both come as zeros."""
+    is_diagonal = lower.shape[1] == 0
+    d = turns.shape[2]
+    for t in range(values.shape[0]):
+        g, c = group_index[t], offset_index[t]
+        n = n_observed[g]
+        for i in range(n):
+            total = values[t, observed[g, i]] - offset[c, observed[g, i]]
+            if not is_diagonal:
+                for j in range(i):
+                    total -= lower[g, i, j] * white[j]
+            white[i] = total
+        if not turned[g]:
+            for i in range(n):
+                reduced[t, i] = white[i]
+            continue
+        for i in range(n):
+            white[i] /= deviations[g, i]
+            for k in range(d):
+                reduced[t, k] += turns[g, i, k] * white[i]
+        # The squares of what is left, not the difference of two squares: values may be far from 0.
+        square = 0.0
+        for i in range(n):
+            rest = white[i]
+            for k in range(d):
+                rest -= turns[g, i, k] * reduced[t, k]
+            square += rest * rest
+        leftover[t] = constants[g] - 0.5 * square

@@ -5,43 +5,52 @@ from __future__ import annotations
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
-from kalman_em.compiled import compiled
-from kalman_em.inference.backward import information_before
+from kalman_em.compiled import kernel
+from kalman_em.inference.backward import carry_back, information_before
 from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, guard_space
 from kalman_em.inference.rows import Rows, SystemRows
+from kalman_em.inference.sizes import sized
+from kalman_em.inference.steps import Size, copy_matrix, copy_vector
 
 
-@compiled
+@kernel
 def score_rows(
+    size: Size,
     starts: IntArray,
     transition: Array,
     transition_index: IntArray,
-    predicted_means: Array,
+    scalars: Scalars,
     predicted_covs: Array,
-    values: Array,
-    group_index: IntArray,
-    rows: Array,
-    variances: Array,
-    counts: IntArray,
+    cov_index: IntArray,
+    guard: GuardSpace,
     scores: Array,
     information: Array,
 ) -> None:
     """Fill `scores` (N, d) and `information` (N, d, d) with r and N before the first row of each series."""
-    d = predicted_means.shape[1]
-    r = np.zeros(d)
-    N = np.zeros((d, d))
+    d = len(size)
+    r, N = guard.score, guard.information
     for s in range(starts.shape[0] - 1):
-        r[:] = 0.0
-        N[:, :] = 0.0
+        for i in range(d):
+            r[i] = 0.0
+            for j in range(d):
+                N[i, j] = 0.0
         for t in range(starts[s + 1] - 1, starts[s] - 1, -1):
-            g = group_index[t]
-            information_before(rows[g], values[t], variances[g], counts[g], predicted_means[t], predicted_covs[t], r, N)
+            g = scalars.group_index[t]
+            information_before(
+                size,
+                scalars.h[g],
+                scalars.values[t],
+                scalars.variances[g],
+                scalars.counts[g],
+                scalars.prior_means[t],
+                predicted_covs[cov_index[t]],
+                guard,
+            )
             if t > starts[s]:
-                F = transition[transition_index[t - 1]]
-                r[:] = F.T @ r
-                N[:, :] = F.T @ N @ F
-        scores[s] = r
-        information[s] = 0.5 * (N + N.T)
+                carry_back(size, transition[transition_index[t - 1]], r, N, guard.mean, guard.products[0])
+        copy_vector(size, r, scores[s])
+        copy_matrix(size, N, information[s])
 
 
 def initial_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array]:
@@ -58,17 +67,15 @@ def initial_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array]:
     d = len(laid.initial_mean)
     scores, information = np.empty((rows.n_series, d)), np.empty((rows.n_series, d, d))
     score_rows(
+        sized(d),
         rows.starts,
         laid.transition.entries,
         laid.transition.index,
-        filtered.predicted_means,
+        filtered.reduced.scalars(filtered.predicted_means),
         filtered.predicted_covs,
-        filtered.reduced.values,
-        filtered.reduced.group_index,
-        filtered.reduced.h,
-        filtered.reduced.variances,
-        filtered.reduced.counts,
+        filtered.cov_index,
+        guard_space(d, filtered.reduced.h.shape[1]),
         scores,
         information,
     )
-    return frozen(scores), frozen(information)
+    return frozen(scores), frozen(0.5 * (information + np.swapaxes(information, 1, 2)))

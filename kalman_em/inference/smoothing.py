@@ -10,9 +10,11 @@ from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import NumericalError
 from kalman_em.inference.arguments import check_filtered, check_system
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
-from kalman_em.inference.filtering import FilteredRows, ReducedRows, reduce_rows, transitions_of
+from kalman_em.inference.filtering import FilteredRows, ReducedRows, reduce_rows, space_back, transitions_of
+from kalman_em.inference.kernel_arrays import guard_space
 from kalman_em.inference.loops import smooth_rows
 from kalman_em.inference.rows import SystemRows, Table, lay, stack_rows
+from kalman_em.inference.sizes import sized
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
@@ -84,6 +86,7 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates) -> Smoo
         predicted_covs=filtered.predicted_covs,
         filtered_means=filtered.filtered_means,
         filtered_covs=filtered.filtered_covs,
+        cov_index=frozen(np.arange(n_steps)),
         log_likelihoods=filtered.log_likelihoods,
         factors=filtered.diffuse_factors,
         columns=frozen(columns),
@@ -105,12 +108,22 @@ def smooth_all(
     `prior_means` are the means that the reduced values were observed against: the predicted ones by default.
     """
     means = np.empty_like(filtered.filtered_means)
-    covs = np.empty_like(filtered.filtered_covs)
-    lag_one = np.zeros_like(filtered.filtered_covs)
+    n, d = means.shape
+    covs = np.empty((n, d, d))
+    lag_one = np.zeros((n, d, d))
     scalars = filtered.reduced.scalars(filtered.predicted_means if prior_means is None else prior_means)
-    for is_guarded in (False, True):
+    for guard in (None, guard_space(d, filtered.reduced.h.shape[1])):
         status, row = smooth_rows(
-            starts, transitions_of(laid), scalars, filtered.arrays(), is_guarded, means, covs, lag_one
+            sized(d),
+            starts,
+            transitions_of(laid),
+            scalars,
+            filtered.arrays(),
+            guard,
+            space_back(laid, filtered),
+            means,
+            covs,
+            lag_one,
         )
         if status != ROUNDED:
             break

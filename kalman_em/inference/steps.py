@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from kalman_em.arrays import Array
-from kalman_em.compiled import compiled
+from kalman_em.compiled import kernel
 
 LOG_2PI = math.log(2.0 * math.pi)
 # A sum that cancels to this part of the size of its terms is rounding, not information.
 CANCELLED = 1e-9
 # The same for a sum of squares and for the pivots of a covariance.
 CANCELLED_SQUARE = 1e-14
+# An observation with more noise than this part of its spread takes at most three digits from a difference. That will
+# do where all states are noisy: elsewhere smoothing would carry the errors on along directions free of noise.
+LOSSLESS = 1e-3
+NOISY = 1e-6
+
+# How many states there are: by the length of a tuple, which the compiler knows and unrolls loops by, or of an array.
+Size = tuple[float, ...] | Array
 
 
-@compiled
-def ldl(matrix: Array, lower: Array, pivots: Array) -> None:
-    """Factor a PSD `matrix` as L diag(pivots) L', L unit lower triangular; zero pivots are allowed."""
-    n = matrix.shape[0]
+@kernel
+def ldl(n: int, matrix: Array, lower: Array, pivots: Array) -> None:
+    """Factor the first n rows of a PSD `matrix` as L diag(pivots) L', L unit lower triangular; pivots may be 0."""
     for j in range(n):
         pivot = matrix[j, j]
         for k in range(j):
@@ -48,17 +52,32 @@ def ldl(matrix: Array, lower: Array, pivots: Array) -> None:
             lower[i, j] = entry
 
 
-@compiled
-def predict_step(transition: Array, offset: Array, noise_cov: Array, mean: Array, cov: Array, work: Array) -> None:
+@kernel
+def predict_step(
+    size: Size, transition: Array, offset: Array, noise_cov: Array, mean: Array, cov: Array, work: Array
+) -> None:
     """Move mean and cov one step on, in place: F m + c and F P F' + Q."""
-    d = mean.shape[0]
+    predict_mean(size, transition, offset, mean, work)
+    predict_cov(size, transition, noise_cov, cov, work)
+
+
+@kernel
+def predict_mean(size: Size, transition: Array, offset: Array, mean: Array, work: Array) -> None:
+    """Move the mean one step on, in place: F m + c."""
+    d = len(size)
     for i in range(d):
         total = offset[i]
         for j in range(d):
             total += transition[i, j] * mean[j]
-        work[i, 0] = total
+        work[0, i] = total
     for i in range(d):
-        mean[i] = work[i, 0]
+        mean[i] = work[0, i]
+
+
+@kernel
+def predict_cov(size: Size, transition: Array, noise_cov: Array, cov: Array, work: Array) -> None:
+    """Move the covariance one step on, in place: F P F' + Q."""
+    d = len(size)
     for i in range(d):
         for j in range(d):
             total = 0.0
@@ -74,10 +93,10 @@ def predict_step(transition: Array, offset: Array, noise_cov: Array, mean: Array
             cov[j, i] = total
 
 
-@compiled
-def predict_factor(transition: Array, factor: Array, n_columns: int, work: Array) -> int:
+@kernel
+def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int, work: Array) -> int:
     """Move the diffuse factor one step on, in place, dropping columns that the transition sends to 0."""
-    d = transition.shape[0]
+    d = len(size)
     for i in range(d):
         for j in range(n_columns):
             total = 0.0
@@ -103,14 +122,14 @@ def predict_factor(transition: Array, factor: Array, n_columns: int, work: Array
     return kept
 
 
-@compiled
-def joseph(h: Array, gain: Array, variance: float, cov: Array, row: Array) -> None:
+@kernel
+def joseph(size: Size, h: Array, gain: Array, variance: float, cov: Array, row: Array) -> None:
     """Replace cov by (I - K h') cov (I - K h')' + K variance K', in place and exactly symmetric.
 
     The product is taken in this order so that rounding stays relative to the small result, not to the
     large prior (Bierman 1977, Factorization Methods for Discrete Sequential Estimation, section II.4).
     """
-    d = h.shape[0]
+    d = len(size)
     for j in range(d):
         total = 0.0
         for k in range(d):
@@ -131,13 +150,34 @@ def joseph(h: Array, gain: Array, variance: float, cov: Array, row: Array) -> No
             cov[j, i] = entry
 
 
-@compiled
-def regular_gain(h: Array, variance: float, cov: Array, reference: Array, gain: Array) -> float:
+@kernel
+def condition(
+    size: Size, h: Array, gain: Array, variance: float, spread: float, lossless: float, cov: Array, row: Array
+) -> None:
+    """Condition cov on a scalar with regular `gain` K = P h / s: P - s K K' where that keeps its digits, or `joseph`.
+
+    That is where the noise is more than the part `lossless` of the spread.
+    """
+    if variance <= lossless * spread:
+        joseph(size, h, gain, variance, cov, row)
+        return
+    d = len(size)
+    for i in range(d):
+        row[i] = spread * gain[i]
+    for i in range(d):
+        for j in range(i + 1):
+            entry = cov[i, j] - gain[i] * row[j]
+            cov[i, j] = entry
+            cov[j, i] = entry
+
+
+@kernel
+def regular_gain(size: Size, h: Array, variance: float, cov: Array, reference: Array, gain: Array) -> float:
     """Fill `gain` with K = P h / s and return s = h'P h + variance, or 0 where s is rounding alone.
 
     `reference` is the covariance before any scalar of this row, the size against which rounding is judged.
     """
-    d = h.shape[0]
+    d = len(size)
     s = variance
     for i in range(d):
         total = 0.0
@@ -161,10 +201,10 @@ def regular_gain(h: Array, variance: float, cov: Array, reference: Array, gain: 
     return s
 
 
-@compiled
-def diffuse_gain(h: Array, factor: Array, n_columns: int, weights: Array, gain: Array) -> float:
+@kernel
+def diffuse_gain(size: Size, h: Array, factor: Array, n_columns: int, weights: Array, gain: Array) -> float:
     """Fill `gain` with K = A w / w'w, w = A'h, and return w'w; 0 where h sees no diffuse direction."""
-    d = h.shape[0]
+    d = len(size)
     s = 0.0
     for j in range(n_columns):
         total = 0.0
@@ -186,10 +226,10 @@ def diffuse_gain(h: Array, factor: Array, n_columns: int, weights: Array, gain: 
     return s
 
 
-@compiled
-def reduce_factor(factor: Array, n_columns: int, weights: Array) -> int:
+@kernel
+def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> int:
     """Remove from the factor, in place, the direction w: a Householder reflection takes w to the first axis."""
-    d = factor.shape[0]
+    d = len(size)
     norm = 0.0
     for j in range(n_columns):
         norm += weights[j] * weights[j]
@@ -202,14 +242,14 @@ def reduce_factor(factor: Array, n_columns: int, weights: Array) -> int:
     kept = n_columns - 1
     for i in range(d):
         total = 0.0
-        size = 0.0
+        extent = 0.0
         for j in range(n_columns):
             total += factor[i, j] * weights[j]
-            size = max(size, abs(factor[i, j]))
+            extent = max(extent, abs(factor[i, j]))
         total *= 2.0 / square
         for j in range(1, n_columns):
             entry = factor[i, j] - total * weights[j]
-            factor[i, j - 1] = entry if abs(entry) > CANCELLED * size else 0.0
+            factor[i, j - 1] = entry if abs(entry) > CANCELLED * extent else 0.0
         factor[i, kept] = 0.0
     # Columns that were equal leave a null column behind.
     compact = 0
@@ -228,8 +268,9 @@ def reduce_factor(factor: Array, n_columns: int, weights: Array) -> int:
     return compact
 
 
-@compiled
+@kernel
 def update_step(
+    size: Size,
     h: Array,
     value: float,
     variance: float,
@@ -238,44 +279,52 @@ def update_step(
     factor: Array,
     n_columns: int,
     reference: Array,
+    lossless: float,
+    gain: Array,
     work: Array,
-) -> tuple[float, int]:
-    """Condition mean, cov and factor on one scalar observation, in place; return (log density, columns left).
+) -> tuple[float, float, int]:
+    """Condition mean, cov and factor on one scalar observation, in place; fill `gain`.
 
-    The log density is -inf where the observation contradicts a state known without error.
+    Returns the log density (-inf where the observation contradicts a state known without error), the spread s (0 where
+    there was nothing to learn, -1 for a diffuse direction) and the number of columns left.
     """
-    d = mean.shape[0]
-    gain, row, weights = work[0], work[1], work[2]
+    d = len(size)
+    row, weights = work[1], work[2]
     error = value
-    size = abs(value)
     for i in range(d):
         error -= h[i] * mean[i]
-        size += abs(h[i] * mean[i])
     s = 0.0
     if n_columns > 0:
-        s = diffuse_gain(h, factor, n_columns, weights, gain)
+        s = diffuse_gain(size, h, factor, n_columns, weights, gain)
     if s > 0.0:
         log_density = -0.5 * (LOG_2PI + math.log(s))
-        n_columns = reduce_factor(factor, n_columns, weights)
+        n_columns = reduce_factor(size, factor, n_columns, weights)
+        joseph(size, h, gain, variance, cov, row)
+        s = -1.0
     else:
-        s = regular_gain(h, variance, cov, reference, gain)
+        s = regular_gain(size, h, variance, cov, reference, gain)
         if s <= 0.0:
-            return (0.0 if abs(error) <= CANCELLED * size else -math.inf), n_columns
+            extent = abs(value)
+            for i in range(d):
+                extent += abs(h[i] * mean[i])
+            return (0.0 if abs(error) <= CANCELLED * extent else -math.inf), 0.0, n_columns
         log_density = -0.5 * (LOG_2PI + math.log(s) + error * error / s)
+        condition(size, h, gain, variance, s, lossless, cov, row)
     for i in range(d):
         mean[i] += gain[i] * error
-    joseph(h, gain, variance, cov, row)
-    return log_density, n_columns
+    return log_density, s, n_columns
 
 
-@compiled
+@kernel
 def smooth_step(
+    size: Size,
     rows: Array,
     lower: Array,
     pivots: Array,
     filtered_cov: Array,
     factor: Array,
     n_columns: int,
+    lossless: float,
     smoother_gain: Array,
     cov: Array,
     work: Array,
@@ -287,7 +336,7 @@ def smooth_step(
     Fills `smoother_gain` G, with E[x[t] | x[t+1], y[0..t]] = m + G (x[t+1] - F m - c), and `cov` with
     Cov[x[t] | x[t+1], y[0..t]]. The factor is consumed.
     """
-    d = filtered_cov.shape[0]
+    d = len(size)
     gain, row, weights = work[0], work[1], work[2]
     for i in range(d):
         for j in range(d):
@@ -297,14 +346,15 @@ def smooth_step(
         h = rows[i]
         s = 0.0
         if n_columns > 0:
-            s = diffuse_gain(h, factor, n_columns, weights, gain)
+            s = diffuse_gain(size, h, factor, n_columns, weights, gain)
         if s > 0.0:
-            n_columns = reduce_factor(factor, n_columns, weights)
+            n_columns = reduce_factor(size, factor, n_columns, weights)
+            joseph(size, h, gain, pivots[i], cov, row)
         else:
-            s = regular_gain(h, pivots[i], cov, filtered_cov, gain)
+            s = regular_gain(size, h, pivots[i], cov, filtered_cov, gain)
             if s <= 0.0:
                 continue
-        joseph(h, gain, pivots[i], cov, row)
+            condition(size, h, gain, pivots[i], s, lossless, cov, row)
         for j in range(i):
             total = 0.0
             for k in range(d):
@@ -322,10 +372,10 @@ def smooth_step(
     return n_columns
 
 
-@compiled
-def whiten_rows(lower: Array, transition: Array, rows: Array) -> None:
+@kernel
+def whiten_rows(size: Size, lower: Array, transition: Array, rows: Array) -> None:
     """Fill `rows` with L^-1 F by forward substitution."""
-    d = transition.shape[0]
+    d = len(size)
     for i in range(d):
         for j in range(d):
             total = transition[i, j]
@@ -334,13 +384,13 @@ def whiten_rows(lower: Array, transition: Array, rows: Array) -> None:
             rows[i, j] = total
 
 
-@compiled
-def smoothed_cov(gain: Array, next_cov: Array, conditional_cov: Array, lag_one: Array, cov: Array) -> None:
+@kernel
+def smoothed_cov(size: Size, gain: Array, next_cov: Array, conditional_cov: Array, lag_one: Array, cov: Array) -> None:
     """Fill `lag_one` with V[t+1] G' and `cov` with G V[t+1] G' + Cov[x[t] | x[t+1], y[0..t]].
 
     The law of total covariance: a sum of two PSD terms, so no subtraction can lose definiteness.
     """
-    d = gain.shape[0]
+    d = len(size)
     for i in range(d):
         for j in range(d):
             total = 0.0
@@ -356,7 +406,17 @@ def smoothed_cov(gain: Array, next_cov: Array, conditional_cov: Array, lag_one: 
             cov[j, i] = total
 
 
-@compiled
-def empty_work(state_dim: int) -> Array:
-    """Return scratch space for the steps above."""
-    return np.zeros((max(state_dim, 3), state_dim))
+@kernel
+def copy_vector(size: Size, source: Array, target: Array) -> None:
+    """Copy d numbers."""
+    for i in range(len(size)):
+        target[i] = source[i]
+
+
+@kernel
+def copy_matrix(size: Size, source: Array, target: Array) -> None:
+    """Copy d by d numbers."""
+    d = len(size)
+    for i in range(d):
+        for j in range(d):
+            target[i, j] = source[i, j]

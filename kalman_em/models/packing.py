@@ -59,6 +59,6 @@ def unpacked(
 def _factored(cov: Array) -> tuple[Array, Array, Array]:
     n = len(cov)
     lower, pivots = np.zeros((n, n)), np.zeros(n)
-    ldl(np.array(cov), lower, pivots)
+    ldl(n, np.array(cov), lower, pivots)
     deviation = np.sqrt(np.diagonal(cov))
     return lower, pivots, np.where(deviation > 0.0, deviation, 1.0)

@@ -11,6 +11,7 @@ from support.learning import problem_of
 import kalman_em as kem
 from kalman_em import Diagonal, Fixed, Full
 from kalman_em.fitting.result import signal_moments
+from kalman_em.fitting.starting import started
 
 SHORT = kem.Stopping(max_iterations=3)
 
@@ -212,3 +213,25 @@ def test_extending_keeps_the_frequency_of_the_dates():
         assert index.equals(days)
         assert index.freq == days.freq
         assert list(longer.forecast(2).index) == [pd.Timestamp("2025-01-31"), pd.Timestamp("2025-02-28")]
+
+
+def test_business_days_go_on_after_the_weekend_where_the_dates_alone_would_not_say():
+    """Monday to Thursday could be days as well; the first rows said business days."""
+    days = pd.bdate_range("2024-01-01", periods=4)
+    weekdays = pd.Series([1.0, 3.0, 2.0, 4.0], index=days, name="y")
+    longer = kem.fit(kem.LocalLevel(), weekdays[:3], stopping=SHORT).extend(weekdays[3:])
+    assert list(longer.forecast(2).index) == [pd.Timestamp("2024-01-05"), pd.Timestamp("2024-01-08")]
+
+
+def test_a_start_for_one_component_leaves_the_others_as_they_come_from_the_data():
+    panel = kem.Panel([kem.Observations(rows(11, 20, missing=0.0))])
+    model = kem.LocalLinearTrend()
+    specification = model.specify(panel)
+    base = model.start(specification, panel)
+    level, slope = base.transition_cov[:2, :2].copy(), base.transition_cov[2:, 2:].copy()
+    begun = started(specification, base, {"slope_cov": 7.0 * np.eye(2)})
+    assert np.array_equal(begun.transition_cov[2:, 2:], 7.0 * np.eye(2))
+    assert np.array_equal(begun.transition_cov[:2, :2], level)
+    assert level.any()
+    # What was handed in is as it was.
+    assert np.array_equal(base.transition_cov[2:, 2:], slope)

@@ -61,8 +61,8 @@ def test_a_variance_whose_best_value_is_zero_goes_there_and_says_so(nile):
 def test_an_observation_variance_at_zero_is_exact():
     walk = np.cumsum(np.random.default_rng(0).normal(size=150))
     fitted = kem.fit(kem.LocalLevel(), walk)
-    if fitted.params.observation_cov[0, 0] == 0.0:
-        assert np.array_equal(fitted.smooth().smoothed_means[:, 0], walk)
+    assert fitted.params.observation_cov[0, 0] == 0.0
+    assert np.array_equal(fitted.smooth().smoothed_means[:, 0], walk)
     assert fitted.em.stop_reason == "converged"
     assert np.isfinite(fitted.log_likelihood)
 

@@ -1,0 +1,143 @@
+"""Covariances that have converged are not computed again, and nothing else changes; nor does it with unrolled loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.systems import random_observations, random_system
+
+import kalman_em as kem
+from kalman_em.inference import sizes
+from kalman_em.inference.expectations import _expect
+from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.inference.smoothing import smooth_all
+from kalman_em.inference.steady import forget_pace, has_settled
+
+T = 400
+SHAPES = [(1, 1), (2, 3), (3, 2), (4, 2), (6, 1)]
+
+
+def draw(seed, d, p, missing_rows=(), **options):
+    rng = np.random.default_rng(seed)
+    system = random_system(rng, d, p, T, **options)
+    return system, random_observations(rng, system, T, missing=0.0, missing_rows=missing_rows)
+
+
+def laid_over(system, *series):
+    rows = stack_rows(list(series))
+    return lay(system, rows), rows
+
+
+def same(actual, expected, scale=0.0):
+    scale = max(np.abs(expected).max(initial=0.0), scale)
+    np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-11 * scale)
+
+
+def check(system, *series):
+    laid, rows = laid_over(system, *series)
+    quick, full = filter_all(laid, rows), filter_all(laid, rows, freezes=False)
+    assert len(full.filtered_covs) == rows.n_rows
+    for name in ("predicted_means", "filtered_means", "log_likelihoods"):
+        same(getattr(quick, name), getattr(full, name))
+    for name in ("predicted_covs", "filtered_covs"):
+        same(quick.at_rows(getattr(quick, name)), getattr(full, name))
+    left, right = smooth_all(laid, rows.starts, quick), smooth_all(laid, rows.starts, full)
+    for name in ("smoothed_means", "smoothed_covs", "lag_one_covs"):
+        same(getattr(left, name), getattr(right, name))
+    left, right = _expect(laid, rows, quick), _expect(laid, rows, full)
+    for kind in ("transition", "observation"):
+        for name in ("residual", "cross", "regressor", "count"):
+            same(getattr(getattr(left, kind), name), getattr(getattr(right, kind), name), scale=rows.n_rows)
+    same(left.initial_means, right.initial_means)
+    same(left.initial_covs, right.initial_covs)
+    return quick
+
+
+@pytest.mark.parametrize(("d", "p"), SHAPES)
+@pytest.mark.parametrize("options", [{}, {"input_dim": 1}, {"cov_rank": 1}, {"exact_rows": 1}])
+def test_frozen_equals_full(d, p, options):
+    quick = check(*draw([1, d, p], d, p, **options))
+    assert len(quick.filtered_covs) < T / 2
+
+
+def test_a_gap_begins_anew_and_converges_again():
+    quick = check(*draw(2, 2, 2, missing_rows=(150, 151, 152)))
+    assert 20 < len(quick.filtered_covs) < T / 2
+    # A row of its own inside the gap and after it, but not in the long runs beside it.
+    index = quick.cov_index
+    assert index[149] == index[148]
+    assert index[150] != index[149]
+    assert index[153] != index[152]
+    assert index[-1] == index[-2]
+
+
+def test_what_varies_in_time_is_never_frozen():
+    quick = check(*draw(3, 2, 2, varying="FQ"))
+    assert len(quick.filtered_covs) == T
+
+
+def test_series_of_a_panel_each_converge_by_themselves():
+    system, one = draw(4, 3, 2)
+    other = kem.Observations(one.values[::-1][:37])
+    quick = check(system, one, other, one)
+    assert quick.cov_index[T] != quick.cov_index[T - 1]
+
+
+def test_a_diffuse_start_freezes_once_it_is_over():
+    system = kem.LinearGaussianSystem(
+        transition_matrix=[[1.0, 1.0], [0.0, 1.0]],
+        transition_cov=np.diag([0.5, 0.01]),
+        observation_matrix=[[1.0, 0.0]],
+        observation_cov=[[2.0]],
+        initial_mean=np.zeros(2),
+        initial_cov=np.zeros((2, 2)),
+        initial_diffuse=np.array([True, True]),
+    )
+    values = np.random.default_rng(5).standard_normal((T, 1)).cumsum(axis=0)
+    quick = check(system, kem.Observations(values))
+    assert len(quick.filtered_covs) < T / 2
+
+
+@pytest.mark.parametrize("d", [2, 4])
+def test_unrolled_loops_compute_the_same(d, monkeypatch):
+    system, one = draw([6, d], d, 2, missing_rows=(5, 6))
+    laid, rows = laid_over(system, one)
+    unrolled = filter_all(laid, rows)
+    unrolled_sums = _expect(laid, rows, unrolled)
+    monkeypatch.setattr(sizes, "LARGEST_UNROLLED", 0)
+    general = filter_all(laid, rows)
+    sums = _expect(laid, rows, general)
+    same(unrolled.log_likelihoods, general.log_likelihoods)
+    same(unrolled.filtered_means, general.filtered_means)
+    same(unrolled_sums.transition.residual, sums.transition.residual)
+    same(unrolled_sums.observation.cross, sums.observation.cross)
+
+
+def settled_after(rate, limit=5000):
+    """Return after how many steps 1 + rate^n counts as converged, and how far it then still has to go."""
+    size, pace = (0.0,), np.empty(4)
+    forget_pace(pace)
+    for n in range(1, limit):
+        old, new = np.array([[1.0 + rate ** (n - 1)]]), np.array([[1.0 + rate**n]])
+        if has_settled(size, old, new, pace):
+            return n, rate**n
+    return None, None
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.5, 0.9, 0.99])
+def test_a_linear_recursion_settles_when_the_rest_is_rounding(rate):
+    n, left = settled_after(rate)
+    assert n is not None
+    # Steps below the last digit of 1 leave the number as it is, in the full recursion too.
+    assert left < max(4e-15, 2.3e-16 / (1.0 - rate))
+    # And not absurdly late.
+    assert n < np.log(1e-17) / np.log(rate) + 5
+
+
+def test_a_fixed_point_has_settled_at_once_and_a_crawl_never():
+    pace = np.empty(4)
+    forget_pace(pace)
+    point = np.array([[2.0, 1.0], [1.0, 3.0]])
+    assert has_settled((0.0, 0.0), point, point.copy(), pace)
+    assert settled_after(0.99999, limit=20_000)[0] is None
