@@ -16,7 +16,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.compiled import inlined, kernel
-from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, GuardSpace, Scalars, Transitions
+from kalman_em.inference.kernel_arrays import LAST_SIGN, BackwardSpace, Filtered, GuardSpace, Scalars, Transitions
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steps import (
     Size,
@@ -114,10 +114,12 @@ def move_back(
     else:
         smoothed_cov(size, space.gain, next_cov, space.conditional, space.lag_one, cov)
         for i in range(d):
-            space.deviations[i] = math.sqrt(max(cov[i, i], 0.0))
+            variance = max(cov[i, i], 0.0)
+            space.deviations[i] = math.sqrt(variance)
+            space.precisions[i] = 1.0 / variance if variance > 0.0 else 0.0
         if is_same and guard is None and has_settled(size, next_cov, cov, space.pace):
             place[IS_STEADY] = 1
-    grown = growth(size, space.gain, space.deviations, space.signs, t, space.watch, space.work)
+    grown = growth(size, space.gain, space.deviations, space.precisions, space.signs, t, space.watch, space.work)
     if is_diffuse:
         return RESOLVED
     if guard is None:
@@ -164,7 +166,16 @@ def factor_each(covs: Array, lower: Array, pivots: Array) -> None:
 
 
 @kernel
-def growth(size: Size, gain: Array, deviations: Array, signs: Array, step: int, watch: Array, work: Array) -> float:
+def growth(
+    size: Size,
+    gain: Array,
+    deviations: Array,
+    precisions: Array,
+    signs: Array,
+    step: int,
+    watch: Array,
+    work: Array,
+) -> float:
     """Carry the watch one step back and return its largest square in units of the variances.
 
     The watch w is a vector of errors, each fresh one as large as the standard deviation: w[t] = G w[t+1] + signs
@@ -178,10 +189,8 @@ def growth(size: Size, gain: Array, deviations: Array, signs: Array, step: int, 
         work[0, i] = total
     largest = 0.0
     for i in range(d):
-        watch[i] = work[0, i] + signs[step % signs.shape[0], i] * deviations[i]
-        if deviations[i] > 0.0:
-            size_of_error = watch[i] / deviations[i]
-            largest = max(largest, size_of_error * size_of_error)
+        watch[i] = work[0, i] + signs[step & LAST_SIGN, i] * deviations[i]
+        largest = max(largest, watch[i] * watch[i] * precisions[i])
     return largest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kalman_em.arrays import Array, BoolArray, IntArray
-from kalman_em.compiled import kernel
+from kalman_em.compiled import inlined, kernel
 from kalman_em.inference.backward import IS_STEADY, RESOLVED, UNRESOLVED, begin_series, move_back
 from kalman_em.inference.kernel_arrays import (
     BackwardSpace,
@@ -54,49 +54,50 @@ def expect_rows(
         if filtered.columns[end] > 0:
             return UNRESOLVED, end
         begin_series(size, guard, space)
-        is_steady = False
+        q, g, n_steady = -1, -1, 0.0
         for t in range(end, starts[s] - 1, -1):
+            was_steady = n_steady > 0.0
             if t == end:
                 copy_vector(size, filtered.filtered_means[t], mean)
                 copy_matrix(size, filtered.filtered_covs[filtered.cov_index[t]], cov)
             else:
                 copy_vector(size, mean, next_mean)
-                copy_matrix(size, cov, next_cov)
+                if not was_steady:
+                    copy_matrix(size, cov, next_cov)
                 status = move_back(
                     size, t, transitions, scalars, filtered, guard, space, next_mean, next_cov, mean, cov
                 )
                 if status != RESOLVED:
                     return status, t
+            is_steady = t < end and space.place[IS_STEADY] == 1
+            if was_steady and not is_steady:
+                add_spread(size, n_steady, next_cov, step_residual, step_cross, transition_sums, q, observation_sums, g)
+                n_steady = 0.0
             for i in range(d):
                 z[i] = mean[i]
             for i in range(d + 1, r):
                 z[i] = inputs[t, i - d - 1]
+            is_observed = t >= starts[s] + n_leading
+            g = scalars.group_index[t]
             if t < end:
-                g, f = transitions.noise_index[t], transitions.matrix_index[t]
-                if not is_steady:
+                q, f = transitions.noise_index[t], transitions.matrix_index[t]
+                if not was_steady or not is_steady:
                     spread_of_step(
                         size, transitions.matrix[f], space, next_cov, left, spread, step_residual, step_cross
                     )
-                is_steady = space.place[IS_STEADY] == 1
-                error_of_step(
+                add_step(
                     size,
                     transitions.matrix[f],
                     transitions.offset[transitions.offset_index[t]],
                     next_mean,
                     z,
                     state_error,
+                    transition_sums.residual[q],
+                    transition_sums.cross[q],
                 )
-                for i in range(d):
-                    for j in range(i + 1):
-                        transition_sums.residual[g, i, j] += step_residual[i, j] + state_error[i] * state_error[j]
-                    for j in range(d):
-                        transition_sums.cross[g, i, j] += step_cross[i, j] + state_error[i] * z[j]
-                    for j in range(d, r):
-                        transition_sums.cross[g, i, j] += state_error[i] * z[j]
-                add_products(size, z, cov, transition_sums.regressor[g], transition_sums.cov[g])
-                transition_sums.n_rows[g] += 1.0
-            if t >= starts[s] + n_leading:
-                g = scalars.group_index[t]
+                add_products(size, z, transition_sums.regressor[q])
+                transition_sums.n_rows[q] += 1.0
+            if is_observed:
                 add_observation(
                     size,
                     values[t],
@@ -108,35 +109,96 @@ def expect_rows(
                     observation_sums.residual[g],
                     observation_sums.cross[g],
                 )
-                add_products(size, z, cov, observation_sums.regressor[g], observation_sums.cov[g])
+                add_products(size, z, observation_sums.regressor[g])
                 observation_sums.n_rows[g] += 1.0
+            if is_steady:
+                n_steady += 1.0
+            else:
+                add_spread(
+                    size,
+                    1.0,
+                    cov,
+                    step_residual,
+                    step_cross,
+                    transition_sums,
+                    q if t < end else -1,
+                    observation_sums,
+                    g if is_observed else -1,
+                )
+        if n_steady > 0.0:
+            add_spread(size, n_steady, cov, step_residual, step_cross, transition_sums, q, observation_sums, g)
         copy_vector(size, mean, initial_means[s])
         copy_matrix(size, cov, initial_covs[s])
     return RESOLVED, 0
 
 
 @kernel
-def add_products(size: Size, z: Array, cov: Array, products: Array, covs: Array) -> None:
-    """Add z z' to the lower triangle of `products`, and Cov[x] to that of `covs`."""
+def add_products(size: Size, z: Array, products: Array) -> None:
+    """Add z z' to the lower triangle of `products`."""
     d = len(size)
     for i in range(d):
         for j in range(i + 1):
             products[i, j] += z[i] * z[j]
-            covs[i, j] += cov[i, j]
     for i in range(d, z.shape[0]):
         for j in range(i + 1):
             products[i, j] += z[i] * z[j]
 
 
+@inlined
+def add_spread(
+    size: Size,
+    n: float,
+    cov: Array,
+    step_residual: Array,
+    step_cross: Array,
+    transition_sums: Sums,
+    q: int,
+    observation_sums: Sums,
+    g: int,
+) -> None:
+    """Add n times what the covariances of the states give, to group q of the transitions and g of the observations.
+
+    -1 stands for no group.
+    """
+    d = len(size)
+    if q >= 0:
+        for i in range(d):
+            for j in range(i + 1):
+                transition_sums.cov[q, i, j] += n * cov[i, j]
+                transition_sums.residual[q, i, j] += n * step_residual[i, j]
+            for j in range(d):
+                transition_sums.cross[q, i, j] += n * step_cross[i, j]
+    if g >= 0:
+        for i in range(d):
+            for j in range(i + 1):
+                observation_sums.cov[g, i, j] += n * cov[i, j]
+
+
 @kernel
-def error_of_step(size: Size, transition: Array, offset: Array, next_mean: Array, z: Array, error: Array) -> None:
-    """Fill `error` with E[x[t+1] - F x[t] - c]."""
+def add_step(
+    size: Size,
+    transition: Array,
+    offset: Array,
+    next_mean: Array,
+    z: Array,
+    error: Array,
+    residual: Array,
+    cross: Array,
+) -> None:
+    """Add e e' (lower triangle) and e z' for e = E[x[t+1] - F x[t] - c]."""
     d = len(size)
     for i in range(d):
         total = next_mean[i] - offset[i]
         for j in range(d):
             total -= transition[i, j] * z[j]
         error[i] = total
+    for i in range(d):
+        for j in range(i + 1):
+            residual[i, j] += error[i] * error[j]
+        for j in range(d):
+            cross[i, j] += error[i] * z[j]
+        for j in range(d, z.shape[0]):
+            cross[i, j] += error[i] * z[j]
 
 
 @kernel

@@ -244,17 +244,29 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> F
 
 
 def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Array]:
-    H = laid.observation.entries[laid.observation.index]
-    R = laid.observation_cov.entries[laid.observation_cov.index]
     offset = laid.observation_offset.entries[laid.observation_offset.index]
-    innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
-    covs = H @ result.at_rows(result.predicted_covs) @ np.swapaxes(H, 1, 2)
-    covs = 0.5 * (covs + np.swapaxes(covs, 1, 2)) + R
+    if len(laid.observation.entries) == len(laid.observation_cov.entries) == 1:
+        # One H and R: as many distinct covariances as the filter has.
+        H, R = laid.observation.entries[0], laid.observation_cov.entries[0]
+        innovations = rows.values - result.predicted_means @ H.T - offset
+        covs = _predicted(H, R, result.predicted_covs)[result.cov_index]
+    else:
+        H = laid.observation.entries[laid.observation.index]
+        R = laid.observation_cov.entries[laid.observation_cov.index]
+        innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
+        covs = _predicted(H, R, result.at_rows(result.predicted_covs))
     # The prediction of row t is diffuse while the state was diffuse after row t-1.
     is_diffuse = np.concatenate([[laid.initial_columns > 0], result.columns[:-1] > 0])
     innovations[is_diffuse] = np.nan
     covs[is_diffuse] = np.nan
     return innovations, covs
+
+
+def _predicted(H: Array, R: Array, covs: Array) -> Array:
+    """Return H P H' + R for each P, exactly symmetric."""
+    product = H @ covs @ np.swapaxes(H, -1, -2)
+    result: Array = 0.5 * (product + np.swapaxes(product, 1, 2)) + R
+    return result
 
 
 def _check_finite(log_likelihoods: Array, filtered_means: Array, rows: Rows) -> None:

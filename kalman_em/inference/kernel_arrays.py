@@ -8,8 +8,8 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray
 
-# Signs repeat after so many rows: a prime, so that no season falls in with them.
-N_SIGNS = 61
+# Signs repeat after so many rows, less one: row t takes those of t & LAST_SIGN.
+LAST_SIGN = 255
 
 
 class Transitions(NamedTuple):
@@ -102,6 +102,7 @@ class BackwardSpace(NamedTuple):
     watch: Array
     signs: Array
     deviations: Array
+    precisions: Array
     pace: Array
     work: Array
     place: IntArray
@@ -169,6 +170,7 @@ def backward_space(d: int, n_factors: int, lower: Array, pivots: Array, lossless
         watch=np.empty(d),
         signs=signs(d),
         deviations=np.empty(d),
+        precisions=np.empty(d),
         pace=np.empty(4),
         work=empty_work(d),
         place=place,
@@ -192,7 +194,7 @@ def guard_space(d: int, m: int) -> GuardSpace:
 
 def signs(d: int) -> Array:
     """Return signs without a pattern that a gain could cancel, the same ones every time."""
-    return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), size=(N_SIGNS, d))
+    return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), size=(LAST_SIGN + 1, d))
 
 
 def sum_space(d: int, p: int, n_inputs: int) -> SumSpace:

@@ -80,13 +80,17 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates) -> Smoo
     laid, reduced = _reduced_innovations(system, filtered)
     columns = np.zeros(n_steps, dtype=np.int64)
     columns[: filtered.n_diffuse_steps] = np.any(filtered.diffuse_factors != 0.0, axis=1).sum(axis=1)
+    # Where the filter had converged its covariances are the same numbers row after row.
+    P = filtered.filtered_covs
+    is_new = np.concatenate([[True], np.any(P[1:] != P[:-1], axis=(1, 2))])
+    is_new[1:] |= np.any(filtered.predicted_covs[1:] != filtered.predicted_covs[:-1], axis=(1, 2))
     rows = FilteredRows(
         reduced=reduced,
         predicted_means=filtered.predicted_means,
-        predicted_covs=filtered.predicted_covs,
+        predicted_covs=frozen(filtered.predicted_covs[is_new]),
         filtered_means=filtered.filtered_means,
-        filtered_covs=filtered.filtered_covs,
-        cov_index=frozen(np.arange(n_steps)),
+        filtered_covs=frozen(P[is_new]),
+        cov_index=frozen(np.cumsum(is_new) - 1),
         log_likelihoods=filtered.log_likelihoods,
         factors=filtered.diffuse_factors,
         columns=frozen(columns),
