@@ -24,7 +24,7 @@ from kalman_em.console.writing import (
     write_table,
 )
 from kalman_em.em.stopping import Stopping
-from kalman_em.errors import InputError, NumericalError
+from kalman_em.errors import InputError, NumericalError, is_interrupt
 from kalman_em.fitting.fit import fit
 from kalman_em.fitting.result import Fit
 from kalman_em.models.model import Model
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _failed("expected less data, or shorter forecasts, than memory holds", USAGE_ERROR)
     except Exception as error:
-        if _came_of_an_interrupt(error):
+        if is_interrupt(error):
             return _failed("interrupted", INTERRUPTED)
         return _failed(f"unexpected {type(error).__name__}: {error}; please report it", UNEXPECTED_ERROR)
 
@@ -69,13 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(message: str, status: int) -> int:
     print(f"kalman-em: error: {' '.join(message.split())}", file=sys.stderr)
     return status
-
-
-def _came_of_an_interrupt(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error: compiled code turns it into a SystemError."""
-    while isinstance(error, SystemError):
-        error = error.__cause__ or error.__context__
-    return isinstance(error, KeyboardInterrupt)
 
 
 def _fit(arguments: argparse.Namespace) -> int:

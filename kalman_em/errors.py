@@ -71,3 +71,16 @@ def near_hint(name: object, known: list[str]) -> str:
     """
     near = get_close_matches(str(name).lower(), known, n=1) if len(known) > 1 else []
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: compiled code turns it into a SystemError.
+
+    Examples
+    --------
+    >>> is_interrupt(KeyboardInterrupt()), is_interrupt(ValueError())
+    (True, False)
+    """
+    while isinstance(error, SystemError):
+        error = error.__cause__ or error.__context__
+    return isinstance(error, KeyboardInterrupt)

@@ -16,7 +16,7 @@ from kalman_em.em.history import History
 from kalman_em.em.problem import EMProblem, ExaminesParams, Expectations, Leaps, MeasuresChange, Params
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, Stopping, StopReason
-from kalman_em.errors import InputError, NumericalError
+from kalman_em.errors import InputError, NumericalError, is_interrupt
 
 # A climb that is not over after this many iterations is slow: from then on a problem that can is asked for
 # leaps, every so many iterations, so that the rate of the plain steps can be read off in between.
@@ -81,8 +81,9 @@ def run_em(
 
     Notes
     -----
-    If the problem offers `leaps`, a climb that is not over after 500 iterations tries them every 10 iterations,
-    and takes one only if the objective there is not lower: the ascent stays monotone, and the limit is the same.
+    If the problem offers `leaps`, a climb that is not over after 500 iterations tries them every 10 iterations, and
+    every climb once where it would end; it takes one only if the objective there is not lower: the ascent stays
+    monotone, and the limit is the same.
 
     Each iteration is an M-step and then an E-step at the new parameters (Dempster, Laird & Rubin 1977), so
     the objective that convergence was judged by belongs to the parameters returned.
@@ -113,7 +114,9 @@ def run_em(
         history = History(state.params, state.log_likelihood)
         try:
             reason, detail = _climb(problem, state, history, stopping, callback, bar)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemError) as error:
+            if not is_interrupt(error):
+                raise
             reason, detail = StopReason.interrupted, ""
     return history.result(reason, detail)
 

@@ -12,7 +12,7 @@ from kalman_em.em.loop import Callback, run_em
 from kalman_em.em.problem import EMProblem, Expectations, Params
 from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
-from kalman_em.errors import InputError, NumericalError
+from kalman_em.errors import InputError, NumericalError, is_interrupt
 
 
 def run_starts(
@@ -77,8 +77,8 @@ def run_starts(
                 outcomes.append(_attempt(problem, start, stopping, callback))
                 if _was_interrupted(outcomes[-1]):
                     break
-    except KeyboardInterrupt:
-        if not any(isinstance(outcome, EMResult) for outcome in outcomes):
+    except (KeyboardInterrupt, SystemError) as error:
+        if not is_interrupt(error) or not any(isinstance(outcome, EMResult) for outcome in outcomes):
             raise
     return _best(outcomes, len(waiting)), tuple(outcomes)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.em.forms import BlockDiagonal, Isotropic
 from kalman_em.errors import NumericalError
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -30,26 +32,26 @@ Step = Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]]
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A coordinate in which a covariance may lose its variance.
+    """A coordinate in which a covariance may lose its variance, or several that share one variance.
 
     Coordinates alone: EM never leaves a zero, and a slanted direction that is nearly singular early on is rarely
     the one that is singular in the end.
     """
 
     parameter: str
-    position: int
+    positions: tuple[int, ...]
     label: str
 
     def shrunk(self, cov: Array, share: float) -> Array:
-        """Return `cov` with the variance in this coordinate multiplied by `share`, correlations kept."""
+        """Return `cov` with the variance in these coordinates multiplied by `share`, correlations kept."""
         result = cov.copy()
-        result[self.position, :] *= np.sqrt(share)
-        result[:, self.position] *= np.sqrt(share)
+        result[self.positions, :] *= np.sqrt(share)
+        result[:, self.positions] *= np.sqrt(share)
         return result
 
     def variance(self, cov: Array) -> float:
-        """Return the variance in this coordinate."""
-        return float(cov[self.position, self.position])
+        """Return the variance in these coordinates."""
+        return float(cov[self.positions[0], self.positions[0]])
 
 
 def boundary_guesses(
@@ -113,7 +115,7 @@ def _revived(
     if not np.any(variances > 0.0):
         return None
     cov = getattr(system, direction.parameter).copy()
-    cov[direction.position, direction.position] = share * variances[variances > 0.0].mean()
+    cov[direction.positions, direction.positions] = share * variances[variances > 0.0].mean()
     formed = specification.covariance(direction.parameter).most_likely(cov)
     return system.replaced(**{direction.parameter: formed}) if np.array_equal(formed, cov) else None
 
@@ -137,13 +139,31 @@ def _directions(specification: Specification, name: str, system: LinearGaussianS
     design = np.any(joint.design.reshape(joint.n_rows, -1) != 0.0, axis=1)
     if specification.noise_selection is not None and kind == "transition":
         design = np.any(specification.noise_selection[design] != 0.0, axis=0)
-    for position, label in enumerate(_labels(specification, name, len(getattr(system, name)))):
-        if not design[position] or (kind == "observation" and _is_a_choice_of_basis(specification, system, position)):
-            yield Direction(name, position, label)
+    labels = _labels(specification, name, len(getattr(system, name)))
+    for positions in _tied(specification.forms[name], len(labels)):
+        is_basis = kind == "observation" and _is_a_choice_of_basis(specification, system, positions)
+        if is_basis or not np.any(design[list(positions)]):
+            label = labels[positions[0]]
+            yield Direction(name, positions, label.partition("[")[0] if len(positions) > 1 else label)
 
 
-def _is_a_choice_of_basis(specification: Specification, system: LinearGaussianSystem, position: int) -> bool:
-    """Whether holding this row of H, where it sees the states without noise, does no more than choose their basis.
+def _tied(form: Any, dim: int) -> Iterator[tuple[int, ...]]:
+    """Yield the coordinates of a covariance, those that share one variance together."""
+    if isinstance(form, Isotropic):
+        yield tuple(range(dim))
+        return
+    blocks = form.blocks if isinstance(form, BlockDiagonal) else [(None, 1)] * dim
+    first = 0
+    for block, size in blocks:
+        tied = [(0,)] if size == 1 else _tied(block, size)
+        yield from (tuple(first + position for position in positions) for positions in tied)
+        first += size
+
+
+def _is_a_choice_of_basis(
+    specification: Specification, system: LinearGaussianSystem, positions: tuple[int, ...]
+) -> bool:
+    """Whether holding these rows of H, where they see the states without noise, does no more than choose their basis.
 
     H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held, but
     no free offset or input coefficient in them.
@@ -152,10 +172,10 @@ def _is_a_choice_of_basis(specification: Specification, system: LinearGaussianSy
         return False
     for name in ("observation_offset", "observation_input"):
         free = specification.constraint(name).design if specification.has(name) else np.zeros((0, 0))
-        if free.size and np.any(free.reshape(specification.obs_dim, -1)[position]):
+        if free.size and np.any(free.reshape(specification.obs_dim, -1)[list(positions)]):
             return False
     silent = np.diagonal(system.observation_cov) <= 0.0
-    silent[position] = True
+    silent[list(positions)] = True
     H = system.observation_matrix[silent]
     size = np.linalg.norm(H, axis=1, keepdims=True)
     if np.any(size <= 0.0) or len(H) > system.state_dim:

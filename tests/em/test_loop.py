@@ -206,6 +206,16 @@ def test_an_interrupt_in_the_e_step_returns_the_best_so_far():
     assert (result.params, result.log_likelihood, result.n_iterations) == (5.0, -5.0, 4)
 
 
+def test_an_interrupt_that_compiled_code_wrapped_is_one_and_other_system_errors_are_not():
+    wrapped = SystemError("a result with an exception set")
+    wrapped.__cause__ = KeyboardInterrupt()
+    result = run_em(Script([-9.0, -8.0, wrapped]), 1.0)
+    assert result.stop_reason is StopReason.interrupted
+    assert result.log_likelihood == -8.0
+    with pytest.raises(SystemError, match=r"^broken$"):
+        run_em(Script([-9.0, -8.0, SystemError("broken")]), 1.0)
+
+
 @pytest.mark.parametrize("where", ["m_step", "callback"])
 def test_an_interrupt_elsewhere_returns_the_best_so_far(where):
     class Problem(CensoredLifetimes):
