@@ -147,7 +147,8 @@ class Fixed:
     Parameters
     ----------
     value : array_like
-        The value; a leading time axis makes it vary in time. A scalar stands for an array of one element, and
+        The value; a leading time axis, one entry a row (or a step between rows), makes it vary in time, and known for
+        those rows alone: nothing can then be forecast. A scalar stands for an array of one element, and
         0 for zeros of any shape.
 
     Raises

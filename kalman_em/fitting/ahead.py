@@ -67,6 +67,8 @@ def drawn(
     check_generator(rng)
     index = one.index if n == one.n_steps else pd.RangeIndex(n)
     known = _inputs_of_rows(system, one, inputs, index)
+    if n != one.n_steps:
+        specification.check_known_elsewhere(f"a series of {n} rows")
     lead = n_leading(specification)
     if known is not None and lead:
         known = np.vstack([np.zeros((lead, known.shape[1])), known])

@@ -207,6 +207,7 @@ class Fit(Estimates):
         1972  798.0  149.0     507.0    1090.0
         """
         one = self._series(series)
+        self.specification.check_known_elsewhere("the rows ahead")
         return forecasted(
             self.system, self._filtered(series), one, self.specification.state_names, steps, inputs, index
         )
@@ -275,7 +276,8 @@ class Fit(Estimates):
         Raises
         ------
         InputError
-            If the columns differ, labels overlap or leave a gap, or inputs are missing or superfluous.
+            If the columns differ, labels overlap or leave a gap, inputs are missing or superfluous, or a known
+            parameter varies in time.
 
         Examples
         --------
@@ -285,6 +287,7 @@ class Fit(Estimates):
         >>> len(longer.smooth().to_frame()), str(longer.forecast(1).index[0])
         (100, '1971')
         """
+        self.specification.check_known_elsewhere("new rows")
         panel = extended(self.panel, self._key(series), data, inputs)
         return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em)
 

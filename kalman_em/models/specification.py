@@ -206,10 +206,13 @@ class Specification:
             initial_diffuse=np.full(self.state_dim, self.is_diffuse),
         )
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether no parameter varies in time."""
-        return not self._varying()
+    def check_known_elsewhere(self, what: str) -> None:
+        """Raise `InputError` if a parameter varies in time: it is known for the rows of the fit, not for `what`."""
+        for name in self._varying():
+            raise InputError(
+                f"{name}: varies in time, and is known for the rows of the fit only, not for {what}; fit a series that "
+                "includes those rows, NaN where nothing was observed"
+            )
 
     def check_n_steps(self, panel: Panel) -> None:
         """Raise `InputError` unless the parameters that vary in time serve every series of `panel`."""

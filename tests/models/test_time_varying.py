@@ -65,3 +65,16 @@ def test_inputs_beside_a_start_before_the_data_need_a_learnt_mean(values):
     )
     with pytest.raises(kem.InputError, match=r"^initial_step: 'before' needs the inputs of a step before"):
         kem.fit(held, values, inputs=inputs, stopping=FEW)
+
+
+def test_what_is_not_known_ahead_is_not_forecast(values):
+    fitted = kem.fit(model(), values, stopping=FEW)
+    for ahead in (lambda: fitted.forecast(3), lambda: fitted.extend(values[:3]), lambda: fitted.simulate(5)):
+        with pytest.raises(
+            kem.InputError, match=r"^transition_matrix: varies in time, and is known for the rows of the"
+        ):
+            ahead()
+    assert fitted.simulate(rng=np.random.default_rng(0)).shape == (T, 1)
+    padded = np.concatenate([values, np.full(3, np.nan)])
+    longer = kem.fit(model(T + 2, T + 3), padded, stopping=FEW)
+    assert longer.impute().shape[0] == T + 3
