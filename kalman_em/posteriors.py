@@ -45,7 +45,7 @@ class FilteredStates:
     ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
     ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
     >>> filtered = kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]]))
-    >>> filtered.predicted_means.ravel().tolist(), filtered.filtered_covs.ravel().tolist()
+    >>> filtered.predicted_means.ravel().tolist(), filtered.filtered_covs.ravel().round(9).tolist()
     ([0.0, 0.5, 0.5], [1.0, 2.0, 1.2])
     >>> filtered.innovations.ravel().tolist(), filtered.n_diffuse_steps
     ([1.0, nan, 2.5], 0)
