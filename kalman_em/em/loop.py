@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from kalman_em.em.change import relative_change
 from kalman_em.em.history import History
-from kalman_em.em.problem import EMProblem, ExaminesParams, Expectations, Leaps, MeasuresChange, Params
+from kalman_em.em.problem import Climbs, EMProblem, ExaminesParams, Expectations, Leaps, MeasuresChange, Params
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError, is_interrupt
@@ -22,6 +22,10 @@ from kalman_em.errors import InputError, NumericalError, is_interrupt
 # leaps, every so many iterations, so that the rate of the plain steps can be read off in between.
 LEAP_AFTER = 500
 LEAP_EVERY = 10
+# A climb with leaps is over when so many iterations gained next to nothing.
+CALM = 50
+# The second way up, where there is one, is first tried after this many iterations, then after twice as many, ...
+CLIMB_AFTER = 520
 TRAIL = 8
 # A leap found at the end of a climb that raises the log-likelihood by more than this says that it was no end.
 WORTH_A_LEAP = 1e-6
@@ -180,6 +184,8 @@ def _climb(
     """Iterate from `state`, writing to `history`, until there is a reason to stop; return it, with detail."""
     trail: deque[Params] = deque([state.params], maxlen=TRAIL)
     notes: list[str] = []
+    next_climb = CLIMB_AFTER
+    has_leapt = False
     while True:
         previous = state
         try:
@@ -192,16 +198,25 @@ def _climb(
             leapt, said = _leap(problem, state, tuple(trail))
             if leapt is not state:
                 state = leapt
-                trail = deque([state.params], maxlen=TRAIL)
+                trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
+        if isinstance(problem, Climbs) and n_iterations == next_climb:
+            next_climb *= 2
+            state, before = _climbed(problem, state), state
+            if state is not before:
+                trail, has_leapt = deque([state.params], maxlen=TRAIL), True
         history.record(state.params, state.log_likelihood, change)
         reason = _reason_to_stop(problem, state.params, history, stopping)
+        if reason is StopReason.converged and has_leapt and not _is_calm(history, stopping):
+            reason = None if n_iterations < stopping.max_iterations else StopReason.max_iterations
         if reason is StopReason.converged and isinstance(problem, Leaps) and n_iterations < stopping.max_iterations:
             leapt, said = _leap(problem, state, tuple(trail))
+            if isinstance(problem, Climbs) and n_iterations > LEAP_AFTER:
+                leapt = _climbed(problem, leapt)
             if leapt.log_likelihood - state.log_likelihood > WORTH_A_LEAP:
                 state, reason = leapt, None
                 history.amend(state.params, state.log_likelihood)
-                trail = deque([state.params], maxlen=TRAIL)
+                trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
         bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
         bar.update()
@@ -228,6 +243,21 @@ def _leap(
     return state, said
 
 
+def _climbed(
+    problem: EMProblem[Params, Expectations], state: EMState[Params, Expectations]
+) -> EMState[Params, Expectations]:
+    """Return the state at the end of the second way up, or `state` itself if that is not lower."""
+    assert isinstance(problem, Climbs)
+    params = problem.climb(state.params)
+    if params is None:
+        return state
+    try:
+        candidate = evaluate(problem, params)
+    except NumericalError:
+        return state
+    return candidate if candidate.log_likelihood > state.log_likelihood else state
+
+
 def _reason_to_stop(
     problem: EMProblem[Params, Expectations], params: Params, history: History[Params], stopping: Stopping
 ) -> StopReason | None:
@@ -239,6 +269,18 @@ def _reason_to_stop(
     if stopping.is_met(history.log_likelihoods, history.parameter_changes):
         return StopReason.converged
     return StopReason.max_iterations if history.n_iterations >= stopping.max_iterations else None
+
+
+def _is_calm(history: History[Params], stopping: Stopping) -> bool:
+    """Whether the latest iterations together gained no more than may still be to come.
+
+    Asked of climbs with leaps: after each leap fast directions die out, and hide how far a slow one has to go.
+    """
+    if history.n_iterations <= CALM:
+        return False
+    latest = history.log_likelihoods[-1]
+    ascent = max(latest - history.log_likelihoods[1], 0.0)
+    return latest - history.log_likelihoods[-1 - CALM] <= stopping.relative_tolerance * (1.0 + ascent)
 
 
 def _event(

@@ -23,8 +23,8 @@ class EMProblem(Protocol[Params, Expectations]):
     needs, and the M-step maximises Q over θ' (Dempster, Laird & Rubin 1977, equation 2.17). Any θ' with
     Q(θ', θ) >= Q(θ, θ) will do: generalised EM (their section 3). Both return new values and change none.
 
-    A problem may also have `parameter_change` (see `MeasuresChange`), `examine` (see `ExaminesParams`) and `leaps`
-    (see `Leaps`).
+    A problem may also have `parameter_change` (see `MeasuresChange`), `examine` (see `ExaminesParams`), `leaps`
+    (see `Leaps`) and `climb` (see `Climbs`).
 
     References
     ----------
@@ -86,5 +86,17 @@ class Leaps(Protocol[Params]):
 
         `trail` holds the parameters of the latest M-steps, the latest last. The loop takes a guess only if the
         objective there is not lower; a later guess may build on the last one that was yielded.
+        """
+        ...
+
+
+@runtime_checkable
+class Climbs(Protocol[Params]):
+    """A problem with a second way up, dearer than a step of EM and better where EM creeps."""
+
+    def climb(self, params: Params) -> Params | None:
+        """Return where it leads from `params`, or None if it does not apply.
+
+        The loop takes it only if the objective there is not lower.
         """
         ...

@@ -45,7 +45,7 @@ def fit(
         When to stop.
     method : {"em", "plain"}
         "em" is EM, which every ten iterations from the 500th on, and where it would end, tries leaps (extrapolation,
-        and variances at 0), taken only if the likelihood is not lower; "plain" is EM alone.
+        variances at 0, quasi-Newton steps), taken only if the likelihood is not lower; "plain" is EM alone.
     n_starts, seed : int, and int or numpy.random.Generator, optional
         Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.
     inputs : array_like of shape (T,) or (T, k), Series, DataFrame or column names, optional

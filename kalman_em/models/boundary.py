@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Isotropic
+from kalman_em.em.forms import BlockDiagonal, Full, Isotropic
 from kalman_em.errors import NumericalError
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -32,7 +32,7 @@ Step = Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]]
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A coordinate in which a covariance may lose its variance, or several that share one variance.
+    """A coordinate in which a covariance may lose its variance, or several that lose theirs together.
 
     Coordinates alone: EM never leaves a zero, and a slanted direction that is nearly singular early on is rarely
     the one that is singular in the end.
@@ -50,8 +50,16 @@ class Direction:
         return result
 
     def variance(self, cov: Array) -> float:
-        """Return the variance in these coordinates."""
-        return float(cov[self.positions[0], self.positions[0]])
+        """Return the mean variance in these coordinates."""
+        return float(np.diagonal(cov)[list(self.positions)].mean())
+
+    def shrinks(self, before: LinearGaussianSystem, after: LinearGaussianSystem) -> bool:
+        """Whether EM makes the covariance of these coordinates smaller in every direction."""
+        block = np.ix_(self.positions, self.positions)
+        old, new = getattr(before, self.parameter)[block], getattr(after, self.parameter)[block]
+        whitened = np.linalg.solve(np.linalg.cholesky(old), new - old)
+        whitened = np.linalg.solve(np.linalg.cholesky(old), whitened.T)
+        return bool(np.linalg.eigvalsh(0.5 * (whitened + whitened.T))[-1] < 0.0)
 
 
 def boundary_guesses(
@@ -81,8 +89,7 @@ def boundary_guesses(
             after, likelihood = step(nearly)
         except NumericalError:
             continue
-        left = direction.variance(getattr(nearly, direction.parameter))
-        if likelihood >= reached and direction.variance(getattr(after, direction.parameter)) < left:
+        if likelihood >= reached and direction.shrinks(nearly, after):
             yield zero, f"{direction.label} went to 0, where the likelihood is highest"
     for direction in zeros:
         for share in REVIVED:
@@ -148,8 +155,10 @@ def _directions(specification: Specification, name: str, system: LinearGaussianS
 
 
 def _tied(form: Any, dim: int) -> Iterator[tuple[int, ...]]:
-    """Yield the coordinates of a covariance, those that share one variance together."""
-    if isinstance(form, Isotropic):
+    """Yield the coordinates of a covariance, those that go to 0 together in one."""
+    # A full covariance that is singular at its maximum is so in a slanted direction, unless it is 0 as a whole: with
+    # any variance beside it, a covariance with it raises the likelihood to first order, for or against.
+    if isinstance(form, Isotropic | Full):
         yield tuple(range(dim))
         return
     blocks = form.blocks if isinstance(form, BlockDiagonal) else [(None, 1)] * dim

@@ -21,6 +21,7 @@ from kalman_em.linalg import smallest_scaled_eigenvalue, solve_symmetric, symmet
 from kalman_em.models.bound import expected_gain
 from kalman_em.models.boundary import boundary_guesses
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
+from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
 from kalman_em.models.degeneracy import Start, is_degenerate
 from kalman_em.models.packing import packed, unpacked
@@ -238,6 +239,10 @@ class LeapingProblem(LinearGaussianProblem):
                     system = unpacked(self.specification, guess, last, units)
                     if not self._is_nearly_singular(system, last):
                         yield system, ""
+
+    def climb(self, params: LinearGaussianSystem) -> LinearGaussianSystem | None:
+        """Return where quasi-Newton steps in the noise covariances lead, if nothing else is learnt: see `climbed`."""
+        return climbed(self, self.specification, params)
 
     def _is_nearly_singular(self, guess: LinearGaussianSystem, last: LinearGaussianSystem) -> bool:
         """Whether a guess jumps towards a singular covariance, where later steps would be lost in rounding."""

@@ -453,3 +453,53 @@ def test_a_leap_at_the_end_of_the_climb_is_not_lost_when_the_next_step_fails():
     assert result.params == 5.0
     assert result.log_likelihood == result.log_likelihoods[-1] == seen[-1] == -1.0
     assert result.best_iteration == result.n_iterations == len(seen)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A slow climb on which every leap gains a little, and every step after it next to nothing."""
+
+    def parameter_change(self, old, new):
+        return 0.0
+
+    def e_step(self, at):
+        count, rung, since = at
+        return None, -10.0 + 1e-6 * min(count, 525) + 5e-8 * rung - 1e-9 * 0.1**since
+
+    def m_step(self, at, _):
+        count, rung, since = at
+        return count + 1, rung, since + 1
+
+    def leaps(self, trail):
+        count, rung, _ = trail[-1]
+        yield (count, rung + 1, 0), ""
+
+
+def test_a_climb_that_gains_at_every_leap_is_not_over_between_them():
+    result = run_em(Ladder(), (0, 0, 0), stopping=Stopping(max_iterations=900))
+    assert result.stop_reason is StopReason.max_iterations
+    assert result.n_iterations == 900
+
+
+@dataclass(frozen=True)
+class SecondWay(CensoredLifetimes):
+    """A crawl, with another way up that leads to the maximum, or to somewhere lower."""
+
+    goal: float = math.nan
+
+    def m_step(self, mean, total):
+        return mean + 1e-6 * (self.maximum - mean)
+
+    def climb(self, mean):
+        return self.maximum if math.isnan(self.goal) else self.goal
+
+
+def test_the_second_way_up_is_taken_if_it_leads_higher():
+    stopping = Stopping(max_iterations=800)
+    crawl = run_em(SecondWay(goal=1.0), 2.0, stopping=stopping)
+    assert crawl.params < 2.1
+    assert crawl.stop_reason is StopReason.max_iterations
+    result = run_em(SecondWay(), 2.0, stopping=stopping)
+    assert result.params == pytest.approx(SecondWay().maximum, abs=1e-9)
+    assert result.stop_reason.is_converged
+    assert 520 < result.n_iterations < 800

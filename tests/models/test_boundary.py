@@ -80,13 +80,20 @@ def test_where_the_likelihood_cannot_be_computed_there_is_no_guess():
     assert guesses(specification, system, step) == []
 
 
-def test_one_of_several_variances_takes_its_correlations_with_it():
+def test_a_full_covariance_goes_to_zero_as_a_whole_or_not_at_all():
+    """With another variance beside it, a covariance with it would raise the likelihood to first order."""
     specification, system = trend(p=2)
     system = with_slope(system, [[1.0, 0.5], [0.5, 4.0]])
-    before = with_slope(system, [[1.0, 0.5], [0.5, 4.4]])
-    ((guess, note),) = guesses(specification, system, shrinking(lambda cov: -cov[1, 1]), before=before)
-    assert slope(guess).tolist() == [[1.0, 0.0], [0.0, 0.0]]
-    assert note.startswith("slope_cov[1, 1] went to 0")
+    before = with_slope(system, [[1.1, 0.55], [0.55, 4.4]])
+    ((zero, note),) = guesses(specification, system, shrinking(lambda cov: -np.trace(cov)), before=before)
+    assert not np.any(slope(zero))
+    assert note.startswith("slope_cov went to 0")
+
+    def growing_somewhere(tried):
+        cov = slope(tried)
+        return with_slope(tried, 0.9 * cov + 0.2 * cov[0, 0] * np.array([[1.0, -1.0], [-1.0, 1.0]])), -np.trace(cov)
+
+    assert guesses(specification, system, growing_somewhere, before=before) == []
 
 
 def test_shrinking_a_variance_keeps_the_correlations():

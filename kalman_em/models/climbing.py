@@ -1,0 +1,194 @@
+"""Noise covariances by quasi-Newton steps: for a climb whose end is a singular covariance, which EM only creeps to.
+
+By Fisher's identity the score of the likelihood is the gradient of the expected complete log-likelihood, so the E-step
+that EM takes anyway gives it. In a triangular factor L, C = L L', a singular C is no edge: only a diagonal entry of L
+that crosses 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+from kalman_em.arrays import Array
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, Isotropic
+from kalman_em.em.problem import EMProblem
+from kalman_em.errors import NumericalError
+from kalman_em.inference.expectations import Expectations
+from kalman_em.linalg import symmetrised
+from kalman_em.models.completion import completed
+from kalman_em.models.specification import COEFFICIENTS, Specification
+from kalman_em.systems import LinearGaussianSystem
+
+# Most evaluations of the likelihood in one climb.
+MOST_EVALUATIONS = 300
+# No direction is left with less than this part of the variances: below, rounding would speak.
+THINNEST = 1e-9
+# A factor's diagonal is kept this far from 0 where it is inverted.
+NEAR = 1e-12
+
+
+@dataclass(frozen=True)
+class Block:
+    """A square block of a noise covariance with one form."""
+
+    parameter: str
+    rows: slice
+    form: Any
+
+
+def climbed(
+    problem: EMProblem[LinearGaussianSystem, Expectations], specification: Specification, system: LinearGaussianSystem
+) -> LinearGaussianSystem | None:
+    """Return where quasi-Newton steps in the noise covariances lead from `system`; None if other parameters are free.
+
+    References
+    ----------
+    Fisher's identity: McLachlan and Krishnan, The EM Algorithm and Extensions, 2nd ed. 2008, section 3.7; EM helped on
+    by quasi-Newton steps: Lange, Statistica Sinica 5 (1995).
+    """
+    if any(specification.is_free(name) for name in (*COEFFICIENTS, "initial_cov")):
+        return None
+    # A variance at 0 stays there: it is for others to revive.
+    blocks = [
+        block
+        for name in ("transition_cov", "observation_cov")
+        for block in _blocks(specification, name)
+        if np.all(np.diagonal(getattr(system, name))[block.rows] > 0.0)
+    ]
+    if not blocks:
+        return None
+    units = [_units(system, block) for block in blocks]
+    start = np.concatenate([_packed(system, block, unit) for block, unit in zip(blocks, units, strict=True)])
+    if not np.all(np.isfinite(start)):
+        return None
+
+    def descent(vector: Array) -> tuple[float, Array]:
+        tried = _unpacked(system, blocks, units, vector, thinnest=0.0)
+        try:
+            expectations, log_likelihood = problem.e_step(tried)
+            gradient = _score(tried, expectations, blocks, units, vector)
+        except (NumericalError, np.linalg.LinAlgError):
+            return np.inf, np.zeros(len(vector))
+        return -log_likelihood, -gradient
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = scipy.optimize.minimize(
+            descent,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxfun": MOST_EVALUATIONS,
+                "maxiter": MOST_EVALUATIONS,
+                "ftol": 1e-14,
+                "gtol": 1e-7,
+                "maxcor": 30,
+            },
+        )
+    return _unpacked(system, blocks, units, found.x, thinnest=THINNEST) if np.all(np.isfinite(found.x)) else None
+
+
+def _blocks(specification: Specification, name: str) -> Iterator[Block]:
+    form, dim = specification.forms[name], specification.shape(name)[0]
+    parts = form.blocks if isinstance(form, BlockDiagonal) else [(form, dim)]
+    first = 0
+    for part, size in parts:
+        if not isinstance(part, Fixed):
+            yield Block(name, slice(first, first + size), part)
+        first += size
+
+
+def _units(system: LinearGaussianSystem, block: Block) -> Array:
+    """Return the scale of each coordinate: its standard deviation at the start."""
+    return np.asarray(np.sqrt(np.diagonal(getattr(system, block.parameter))[block.rows]))
+
+
+def _packed(system: LinearGaussianSystem, block: Block, unit: Array) -> Array:
+    cov = getattr(system, block.parameter)[block.rows, block.rows] / np.outer(unit, unit)
+    if isinstance(block.form, Isotropic):
+        return np.asarray(np.sqrt(np.diagonal(cov)[:1]))
+    if isinstance(block.form, Diagonal):
+        return np.asarray(np.sqrt(np.diagonal(cov)))
+    if not isinstance(block.form, Full):
+        return np.array([np.nan])
+    try:
+        factor = np.linalg.cholesky(cov + 1e-13 * np.eye(len(cov)))
+    except np.linalg.LinAlgError:
+        return np.array([np.nan])
+    return factor[np.tril_indices(len(cov))]
+
+
+def _factors(blocks: list[Block], vector: Array) -> Iterator[tuple[Block, Array, slice]]:
+    """Yield each block's factor L in its units, and where it stands in the vector."""
+    first = 0
+    for block in blocks:
+        n = block.rows.stop - block.rows.start
+        size = {Isotropic: 1, Diagonal: n}.get(type(block.form), n * (n + 1) // 2)
+        place = slice(first, first + size)
+        factor = np.zeros((n, n))
+        if isinstance(block.form, Isotropic | Diagonal):
+            factor[np.arange(n), np.arange(n)] = vector[place]
+        else:
+            factor[np.tril_indices(n)] = vector[place]
+        yield block, factor, place
+        first += size
+
+
+def _unpacked(
+    system: LinearGaussianSystem, blocks: list[Block], units: list[Array], vector: Array, thinnest: float
+) -> LinearGaussianSystem:
+    values: dict[str, Array] = {}
+    for (block, factor, _), unit in zip(_factors(blocks, vector), units, strict=True):
+        cov = symmetrised(factor @ factor.T)
+        if thinnest > 0.0:
+            cov = (
+                _thickened(cov, thinnest)
+                if isinstance(block.form, Full)
+                else np.maximum(cov, thinnest * np.eye(len(cov)))
+            )
+        whole = values.get(block.parameter, np.array(getattr(system, block.parameter)))
+        whole[block.rows, block.rows] = symmetrised(cov * np.outer(unit, unit))
+        values[block.parameter] = whole
+    return system.replaced(**values)
+
+
+def _thickened(cov: Array, thinnest: float) -> Array:
+    """Return `cov` with no direction thinner than the part `thinnest` of its variances."""
+    deviations = np.sqrt(np.maximum(np.diagonal(cov), thinnest))
+    scale = np.outer(deviations, deviations)
+    values, vectors = np.linalg.eigh(cov / scale)
+    return symmetrised((vectors * np.maximum(values, thinnest)) @ vectors.T * scale)
+
+
+def _score(
+    system: LinearGaussianSystem, expectations: Expectations, blocks: list[Block], units: list[Array], vector: Array
+) -> Array:
+    """Return the gradient of the log-likelihood in the vector: L^-T (L^-1 S L^-T - n I), lower triangle, a block."""
+    G = system.noise_selection
+    inverse = np.eye(system.state_dim) if G is None else np.linalg.pinv(G)
+    residual = expectations.transition.residual.sum(axis=0)
+    moments, _ = completed(expectations, system.observation_cov)
+    scatters = {
+        "transition_cov": (inverse @ residual @ inverse.T, float(expectations.transition.count.sum())),
+        "observation_cov": (moments.residual.sum(axis=0), float(moments.count.sum())),
+    }
+    gradient = np.zeros(len(vector))
+    for (block, factor, place), unit in zip(_factors(blocks, vector), units, strict=True):
+        scatter, count = scatters[block.parameter]
+        scaled = scatter[block.rows, block.rows] / np.outer(unit, unit)
+        diagonal = np.diagonal(factor)
+        kept = factor + np.diag(np.where(np.abs(diagonal) < NEAR, np.copysign(NEAR, diagonal) - diagonal, 0.0))
+        white = np.linalg.solve(kept, np.linalg.solve(kept, scaled).T) - count * np.eye(len(kept))
+        slope = np.linalg.solve(kept.T, white)
+        if isinstance(block.form, Isotropic):
+            gradient[place] = np.trace(slope)
+        elif isinstance(block.form, Diagonal):
+            gradient[place] = np.diagonal(slope)
+        else:
+            gradient[place] = slope[np.tril_indices(len(kept))]
+    return gradient
