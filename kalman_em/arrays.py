@@ -55,6 +55,17 @@ def as_floats(value: Any, name: str, *, allow_nan: bool = False, allow_bool: boo
     return array
 
 
+def array_key(array: Array) -> tuple[tuple[int, ...], bytes]:
+    """Return what is equal, and has an equal hash, exactly for arrays of equal shape and numbers (0 and -0 are equal).
+
+    Examples
+    --------
+    >>> array_key(np.array([0.0, 1.0])) == array_key(np.array([-0.0, 1.0]))
+    True
+    """
+    return array.shape, (array + 0.0).tobytes()
+
+
 def as_input_rows(value: Any, n_rows: int, n_columns: int | None, name: str = "inputs") -> Array:
     """Return known inputs as a read-only array of shape (n_rows, n_columns); one dimension is one column.
 

@@ -6,7 +6,9 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from kalman_em import datasets
 from kalman_em.console.ahead import check_continuable, future_inputs
@@ -26,8 +28,8 @@ from kalman_em.console.writing import (
 from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError, is_interrupt
 from kalman_em.fitting.fit import fit
+from kalman_em.fitting.learning import stated
 from kalman_em.fitting.result import Fit
-from kalman_em.models.model import Model
 from kalman_em.models.naming import model_named
 from kalman_em.persistence import load
 
@@ -75,18 +77,22 @@ def _fit(arguments: argparse.Namespace) -> int:
     say = _nothing if arguments.quiet else _say if arguments.output is None else _say_if_heard
     model = model_named(arguments.model, covariance=arguments.covariance)
     stopping = Stopping(max_iterations=arguments.max_iterations)
-    table = _table(arguments)
+    table, name = _table(arguments), name_of(arguments.csv)
+    data = _data(table)
+    with _in_options(name):
+        stated(model, **data)  # what cannot be fitted is refused before anything is said or made
     steps, levels, folder = arguments.forecast, arguments.levels, arguments.output
     if steps:
         check_continuable(table, steps)
     if folder is not None:
         check_names(table.values, levels)
         prepare_folder(folder, arguments.csv)
-    say(f"{name_of(arguments.csv)}: {table.describe()}\n")
+    say(f"{name}: {table.describe()}\n")
     progress = arguments.progress
     if progress is None:
         progress = sys.stderr.isatty() and not arguments.quiet
-    fitted = _fitted(model, table, stopping, progress, name_of(arguments.csv))
+    with _in_options(name):
+        fitted = fit(model, **data, stopping=stopping, progress=progress)
     say(str(fitted.summary()))
     written = [] if folder is None else write_results(fitted, folder, steps=steps, levels=levels)
     if steps and folder is None:
@@ -116,13 +122,18 @@ def _table(arguments: argparse.Namespace) -> Table:
     )
 
 
-def _fitted(model: Model, table: Table, stopping: Stopping, progress: bool, name: str) -> Fit:
+def _data(table: Table) -> dict[str, Any]:
+    """Return a table as the arguments of a fit."""
     frame = table.frame if table.series is None else table.frame.reset_index(drop=table.index is None)
     time = None if table.series is None else table.index
+    return {"data": frame, "time": time, "series": table.series, "values": table.values}
+
+
+@contextmanager
+def _in_options(name: str) -> Iterator[None]:
+    """Put what is wrong with the data of file `name` in the words of the command line."""
     try:
-        return fit(
-            model, frame, time=time, series=table.series, values=table.values, stopping=stopping, progress=progress
-        )
+        yield
     except InputError as error:
         raise InputError(in_options(str(error), name)) from error
 

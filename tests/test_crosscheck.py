@@ -480,8 +480,16 @@ def test_where_there_is_no_maximum_or_no_common_unit_nothing_is_compared():
     assert constant.verdict.startswith("not comparable: the likelihood has no maximum")
     tiny = kem.fit(kem.LocalLevel(), 1e-12 * np.random.default_rng(1).normal(size=80).cumsum()).crosscheck()
     assert tiny.verdict.startswith("not comparable: the data vary by")
-    assert not constant.agrees
-    assert not tiny.agrees
+    for found in (constant, tiny):
+        assert not found.agrees
+        # No difference, no climb and no parameter is printed above such a verdict.
+        heights = f"{found.log_likelihood:.8f} {found.statsmodels_log_likelihood:.8f}"
+        table, _, rest = str(found).partition("-" * 78 + "\n")
+        assert table.splitlines()[3].split() == ["log-likelihood", *heights.split(), "not", "comparable"]
+        assert len(table.splitlines()) == 4
+        assert "statsmodels climbs" not in rest
+        assert "own start" not in rest
+        assert "optimum" not in rest.partition("Verdict")[0]
 
 
 def test_a_fit_that_did_not_converge_is_said_to_be_one():

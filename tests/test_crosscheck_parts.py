@@ -10,6 +10,7 @@ from support.systems import random_observations, random_system
 import kalman_em as kem
 from kalman_em import Diagonal, Fixed, Isotropic
 from kalman_em.crosscheck import CrossCheck
+from kalman_em.crosscheck.check import _listed
 from kalman_em.crosscheck.coordinates import LEAST_DEVIATION, covariance_members
 from kalman_em.crosscheck.identification import free_basis_dimension
 from kalman_em.crosscheck.outside import OutsideModel
@@ -143,6 +144,14 @@ def report(**changes):
 
 
 @pytest.mark.parametrize(
+    ("names", "words"),
+    [("a", "a is"), ("ab", "a and b are"), ("abc", "a, b and c are")],
+)
+def test_the_verb_agrees(names, words):
+    assert _listed(list(names)) == words
+
+
+@pytest.mark.parametrize(
     ("changes", "agrees", "words"),
     [
         ({}, True, "and statsmodels finds nothing higher (0)"),
@@ -155,8 +164,16 @@ def report(**changes):
             "from its own start statsmodels stops lower by 5, not converged",
         ),
         ({"from_own_start": np.nan}, True, "from our estimates statsmodels finds nothing higher (0)"),
-        ({"from_own_start": -99.0}, False, "our fit is at or near a lower maximum"),
-        ({"from_our_estimates": -99.0}, False, "our fit is not at the maximum"),
+        (
+            {"from_own_start": -99.0},
+            False,
+            "our fit is at or near a lower maximum; refit with n_starts or start=crosscheck.statsmodels_params",
+        ),
+        (
+            {"from_our_estimates": -99.0},
+            False,
+            "not at the maximum; refit with more iterations, tighter tolerances or start=crosscheck.statsmodels_params",
+        ),
         ({"statsmodels_log_likelihood": -100.1}, False, "the log-likelihoods at our estimates differ by 0.001"),
         ({"largest_cov_difference": 1e-3}, False, "the smoothed states differ by 0.001 standard deviations"),
         ({"unavailable": "no form"}, True, "optima not compared (no form)"),

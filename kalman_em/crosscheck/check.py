@@ -77,6 +77,7 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
     climbs, unavailable = _climbs(fitted, int(max_iterations), point.unit)
     basis = free_basis_dimension(specification, system) if any(climbs) else 0
     compared, best = _compared(climbs, basis)
+    not_comparable = _not_comparable(fitted, point.log_likelihood)
     return CrossCheck(
         model=type(fitted.model).__name__,
         version=str(statsmodels.__version__),
@@ -97,9 +98,9 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
         statsmodels_params={} if best is None else free_values(specification, best.system),
         parameter_differences=_differences(fitted, system if best is None else best.system, best is not None),
         unavailable=unavailable,
-        notes=_notes(fitted, point, best, basis),
+        notes=_notes(fitted, point, None if not_comparable else best, basis),
         stopped="" if fitted.em.stop_reason.is_converged else str(fitted.em.stop_reason),
-        not_comparable=_not_comparable(fitted, point.log_likelihood),
+        not_comparable=not_comparable,
     )
 
 
@@ -196,10 +197,14 @@ def _notes(fitted: Fit, point: SamePoint, best: Climb | None, free_basis: int) -
         ]
         if singular:
             notes.append(
-                f"At statsmodels' optimum {' and '.join(singular)} is all but singular: a variance may be at its "
-                "boundary of 0."
+                f"At statsmodels' optimum {_listed(singular)} all but singular: a variance may be at its boundary of 0."
             )
     return tuple(notes)
+
+
+def _listed(names: list[str]) -> str:
+    """Return names with the verb that follows them: ``a is``, ``a and b are``, ``a, b and c are``."""
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def _is_singular(cov: Array, usual: Array) -> bool:

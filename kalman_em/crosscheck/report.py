@@ -146,9 +146,7 @@ class CrossCheck:
                 f"{self.model} beside statsmodels {self.version}",
                 "=" * WIDTH,
                 *self._same_point_lines(),
-                "-" * WIDTH,
-                *self._climb_lines(),
-                *self._parameter_lines(),
+                *([] if self.not_comparable else ["-" * WIDTH, *self._climb_lines(), *self._parameter_lines()]),
                 "-" * WIDTH,
                 *(line for note in self.notes for line in _wrapped(note)),
                 *_wrapped(f"Verdict: {self.verdict}"),
@@ -159,14 +157,21 @@ class CrossCheck:
 
     def _why_higher(self) -> str:
         if self.from_own_start > self.from_our_estimates + SAME_MAXIMUM:
-            return "our fit is at or near a lower maximum; refit with n_starts, or start=statsmodels_params"
-        return "our fit is not at the maximum; refit with more iterations or tighter tolerances"
+            return "our fit is at or near a lower maximum; refit with n_starts or start=crosscheck.statsmodels_params"
+        return (
+            "our fit is not at the maximum; refit with more iterations, tighter tolerances or "
+            "start=crosscheck.statsmodels_params"
+        )
 
     def _same_point_lines(self) -> list[str]:
+        title = f"{'at our estimates':<22}{'ours':>18}{'statsmodels':>18}{'difference':>20}"
+        heights = f"{'log-likelihood':<22}{self.log_likelihood:>18.8f}{self.statsmodels_log_likelihood:>18.8f}"
+        if self.not_comparable:
+            # Differences and climbs would be numbers without a meaning.
+            return [title, f"{heights}{'not comparable':>20}"]
         return [
-            f"{'at our estimates':<22}{'ours':>18}{'statsmodels':>18}{'difference':>20}",
-            f"{'log-likelihood':<22}{self.log_likelihood:>18.8f}{self.statsmodels_log_likelihood:>18.8f}"
-            f"{self.relative_difference:>11.1e} relative",
+            title,
+            f"{heights}{self.relative_difference:>11.1e} relative",
             f"{'smoothed means':<22}{'':>36}{self.largest_mean_difference_in_sd:>11.1e} sd      ",
             f"{'smoothed covariances':<22}{'':>36}{self.largest_cov_difference:>11.1e} relative",
         ]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_count, as_floats, frozen, shape_text
+from kalman_em.arrays import Array, array_key, as_count, as_floats, frozen, shape_text
 from kalman_em.em.constraints import LinearConstraint
 from kalman_em.errors import InputError
 from kalman_em.linalg import checked_covariance, symmetrised
@@ -154,8 +155,8 @@ class Fixed:
     Raises
     ------
     InputError
-        If `value` is not of finite numbers; at the fit, if its shape is not that of the parameter, or a covariance is
-        not symmetric and PSD.
+        If `value` is not of finite numbers; where it is used, if its shape is not that of the parameter, or a
+        covariance is not symmetric and PSD.
 
     Examples
     --------
@@ -173,10 +174,10 @@ class Fixed:
         return f"Fixed({self.value.tolist()})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fixed) and np.array_equal(self.value, other.value)
+        return array_key(self.value) == array_key(other.value) if isinstance(other, Fixed) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((self.value.shape, self.value.tobytes()))
+        return hash(array_key(self.value))
 
     def fitted_to(self, shape: tuple[int, ...], name: str) -> Array:
         """Return the value with `shape` (or a time axis and `shape`)."""
@@ -217,8 +218,8 @@ class BlockDiagonal:
     Raises
     ------
     InputError
-        If an entry is not such a pair or a size not a whole number of at least 1; at the fit, if a form does not fit
-        or the sizes do not add up.
+        If an entry is not such a pair, its form none for a covariance, or its size not a whole number of at least 1;
+        where it is used, if a form does not fit or the sizes do not add up.
 
     Examples
     --------
@@ -238,6 +239,7 @@ class BlockDiagonal:
         for position, block in enumerate(blocks):
             if not isinstance(block, tuple | list) or len(block) != 2:
                 raise InputError(f"blocks: expected pairs (form, size), got {block!r} at position {position}")
+            checked_covariance_form(block[0], f"blocks: form of block {position}")
             as_count(block[1], f"blocks: size of block {position}")
         object.__setattr__(self, "blocks", tuple((form, int(size)) for form, size in blocks))
 
@@ -279,13 +281,49 @@ class Diffuse:
 def coefficient_form(form: Any, name: str) -> CoefficientForm:
     """Return `form` if a coefficient can take it; `InputError` naming `name` otherwise."""
     if isinstance(form, type) or not isinstance(form, CoefficientForm):
-        raise InputError(f"{name}: expected a form such as Full(), Diagonal() or Fixed(value), got {form!r}")
+        raise InputError(f"{name}: {_expected(form)}")
     return form
 
 
 def covariance_form(form: Any, name: str, dim: int) -> CovarianceForm:
     """Return `form` if a (dim, dim) covariance can take it; `InputError` naming `name` otherwise."""
+    checked = checked_covariance_form(form, name)
+    checked.check_covariance(dim, name)
+    return checked
+
+
+def checked_covariance_form(form: Any, name: str) -> CovarianceForm:
+    """Return `form` if it is one for a covariance, of whatever size; `InputError` naming `name` otherwise.
+
+    Examples
+    --------
+    >>> checked_covariance_form("diagonal", "level_cov")
+    Traceback (most recent call last):
+    ...
+    kalman_em.errors.InputError: level_cov: expected a form such as ..., got 'diagonal' (did you mean Diagonal()?)
+    """
     if isinstance(form, type) or not isinstance(form, CovarianceForm):
-        raise InputError(f"{name}: expected a form such as Full(), Diagonal() or Fixed(value), got {form!r}")
-    form.check_covariance(dim, name)
+        raise InputError(f"{name}: {_expected(form)}")
     return form
+
+
+def check_initial_forms(mean: Any, cov: Any) -> None:
+    """Raise `InputError` unless `mean` is a form or None and `cov` is one for a covariance, or Diffuse()."""
+    if mean is not None:
+        coefficient_form(mean, "initial_mean")
+    if not isinstance(cov, Diffuse):
+        checked_covariance_form(cov, "initial_cov")
+
+
+def _expected(form: Any) -> str:
+    """Return what was expected, what came instead of a form, and what may have been meant."""
+    expected = "expected a form such as Full(), Diagonal() or Fixed(value), got"
+    if isinstance(form, type):
+        return f"{expected} the class {form.__name__}; call it"
+    if isinstance(form, str):
+        known = {kind.__name__.lower(): kind.__name__ for kind in (Full, Diagonal, Isotropic, Diffuse)}
+        near = get_close_matches(form.lower().strip("() "), known, n=1)
+        return f"{expected} {form!r}{f' (did you mean {known[near[0]]}()?)' if near else ''}"
+    if isinstance(form, np.ndarray | list | tuple):
+        return f"{expected} an array; hold known numbers with Fixed(...)"
+    return f"{expected} {form!r}"

@@ -54,14 +54,7 @@ def learn(
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
     _check_arguments(model, stopping, method, n_starts)
     rng = _generator(seed)
-    panel = to_panel(
-        data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
-    )
-    for key, one in zip(panel.keys or (), panel, strict=True):
-        check_regular(one.index, series=key if panel.n_series > 1 else None)
-    specification = model.specify(panel)
-    _check_enough(specification, panel)
-    specification.check_n_steps(panel)
+    specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
     problem = kind(specification, rows_of(panel, specification), data_scale(panel))
     first = started(specification, model.start(specification, panel), start)
@@ -71,6 +64,27 @@ def learn(
         others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
         em, _ = run_starts(problem, [first, *others], stopping=stopping, callback=callback, progress=progress)
     return Learnt(specification, panel, em)
+
+
+def stated(
+    model: Model,
+    data: Any,
+    *,
+    inputs: Any = None,
+    time: Hashable | None = None,
+    series: Hashable | None = None,
+    values: Any = None,
+) -> tuple[Specification, Panel]:
+    """Return the model laid out for `data`, and the data as a panel; `InputError` if they cannot be learnt from."""
+    panel = to_panel(
+        data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
+    )
+    for key, one in zip(panel.keys or (), panel, strict=True):
+        check_regular(one.index, series=key if panel.n_series > 1 else None)
+    specification = model.specify(panel)
+    _check_enough(specification, panel)
+    specification.check_n_steps(panel)
+    return specification, panel
 
 
 def _check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> None:

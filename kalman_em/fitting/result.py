@@ -21,7 +21,7 @@ from kalman_em.fitting.learning import learn
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import free_values
 from kalman_em.fitting.states import LabelledFilteredStates, LabelledSmoothedStates
-from kalman_em.fitting.summary import Summary, summarised
+from kalman_em.fitting.summary import Summary, in_short, summarised
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import moments_frame
 from kalman_em.inference.imputation import impute_rows
@@ -33,7 +33,7 @@ from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Fit(Estimates):
     """A fitted model with its data.
 
@@ -56,11 +56,16 @@ class Fit(Estimates):
     --------
     >>> import kalman_em as kem
     >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+    >>> fitted
+    Fit(LocalLevel of flow: 100 rows, log-likelihood -633.465, converged)
     >>> print(fitted.em)
     converged after ... iterations, log-likelihood -633.46456.
     >>> fitted.n_parameters, round(fitted.aicc, 2)
     (2, 1271.05)
     """
+
+    def __repr__(self) -> str:
+        return in_short(self)
 
     def filter(self, series: Hashable | None = None) -> LabelledFilteredStates:
         """Return the states given the data so far; `series` names one of a panel.

@@ -72,6 +72,22 @@ def summarised(fitted: Summarised) -> Summary:
     return Summary("\n".join(lines))
 
 
+def in_short(fitted: Summarised) -> str:
+    """Return one line: model, columns, rows, log-likelihood and why EM stopped."""
+    return (
+        f"Fit({_title(fitted)}: {_rows(fitted.panel)} rows{_in_series(fitted.panel)}, "
+        f"log-likelihood {fitted.log_likelihood:.6g}, {fitted.em.stop_reason})"
+    )
+
+
+def _rows(panel: Panel) -> int:
+    return sum(one.n_steps for one in panel)
+
+
+def _in_series(panel: Panel) -> str:
+    return f" in {panel.n_series} series" if panel.n_series > 1 else ""
+
+
 def _title(fitted: Summarised) -> str:
     panel = fitted.panel
     columns = ", ".join(panel.names[:4]) + (", ..." if len(panel.names) > 4 else "")
@@ -80,9 +96,9 @@ def _title(fitted: Summarised) -> str:
 
 def _facts(fitted: Summarised) -> list[str]:
     panel = fitted.panel
-    n_rows = sum(one.n_steps for one in panel)
+    n_rows = _rows(panel)
     left = [
-        ("rows", f"{n_rows}" + (f" in {panel.n_series} series" if panel.n_series > 1 else "")),
+        ("rows", f"{n_rows}{_in_series(panel)}"),
         ("observed values", f"{fitted.n_observed} of {n_rows * panel.obs_dim}"),
         ("states", f"{fitted.specification.state_dim}"),
         ("initial state", "diffuse" if fitted.specification.is_diffuse else _initial(fitted.specification)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_floats
-from kalman_em.em.forms import Diffuse, Fixed, Full
+from kalman_em.arrays import Array, array_key, as_floats
+from kalman_em.em.forms import Diffuse, Fixed, Full, check_initial_forms, coefficient_form, covariance_form
 from kalman_em.em.loop import run_em
 from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
@@ -28,7 +28,7 @@ TRIAL_ROWS = 200_000
 FEWEST_TRIALS, MOST_TRIALS = 3, 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearGaussian:
     """The general linear-Gaussian state-space model; every parameter takes a form.
 
@@ -65,12 +65,17 @@ class LinearGaussian:
     Raises
     ------
     InputError
-        At the fit, if a form does not fit its parameter.
+        If what stands for a form is none, or a form does not fit its parameter; at the fit, if it does not fit the
+        inputs or the rows of the data.
 
     Notes
     -----
     With F, H and Q all free the states are defined up to a change of basis: the likelihood, the predictions and
     H x are not touched by it, and `n_parameters` counts the free numbers, not the identified ones.
+
+    Shifting the data by a constant shifts the predictions and leaves all else as it is only if something can take the
+    constant up: ``observation_offset=Full()``, or known matrices with a level among the states. The default has
+    neither, and explains the mean of the data by the states.
 
     References
     ----------
@@ -111,6 +116,48 @@ class LinearGaussian:
                 raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
         if self.noise_selection is not None:
             object.__setattr__(self, "noise_selection", as_floats(self.noise_selection, "noise_selection"))
+            if self.noise_selection.ndim != 2 or len(self.noise_selection) != self.state_dim:
+                raise InputError(
+                    f"noise_selection: expected shape ({self.state_dim}, r), got {self.noise_selection.shape}"
+                )
+        if self.initial_step not in (None, "first", "before"):
+            raise InputError(f"initial_step: expected 'first' or 'before', got {self.initial_step!r}")
+        self._check_forms()
+
+    def _check_forms(self) -> None:
+        """Refuse what is no form, and a form that does not fit, where it was stated rather than in the fit."""
+        d, p = int(self.state_dim), int(self.obs_dim)
+        r = d if self.noise_selection is None else self.noise_selection.shape[1]
+        check_initial_forms(self.initial_mean, Diffuse() if self.initial_cov is None else self.initial_cov)
+        shapes: dict[str, tuple[int, ...]] = {
+            "transition_matrix": (d, d),
+            "transition_offset": (d,),
+            "observation_matrix": (p, d),
+            "observation_offset": (p,),
+            "initial_mean": (d,),
+        }
+        for name in (*shapes, "transition_input", "observation_input"):
+            form = getattr(self, name)
+            if form is None and name in ("initial_mean", "transition_input", "observation_input"):
+                continue
+            coefficient_form(form, name)
+            # How many inputs there are the fit knows; Full fits everything, and its constraint is large.
+            if name in shapes and not isinstance(form, Full):
+                form.constraint(shapes[name], name)
+        covariance_form(self.transition_cov, "transition_cov", r)
+        covariance_form(self.observation_cov, "observation_cov", p)
+        if self.initial_cov is not None and not isinstance(self.initial_cov, Diffuse):
+            covariance_form(self.initial_cov, "initial_cov", d)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        values = [getattr(self, entry.name) for entry in fields(self)]
+        return tuple(array_key(value) if isinstance(value, np.ndarray) else value for value in values)
 
     def specify(self, panel: Panel) -> Specification:
         """Return the specification for the inputs of `panel`; its columns must be `obs_dim`."""

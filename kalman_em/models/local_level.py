@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.em.forms import Diffuse, Full
+from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import profiled_start, scattered, structural_specification
 from kalman_em.observations import Panel
@@ -37,7 +37,7 @@ class LocalLevel:
     Raises
     ------
     InputError
-        At the fit, if a form does not fit its parameter.
+        If what stands for a form is none; at the fit, if a form does not fit the columns of the data.
 
     References
     ----------
@@ -56,6 +56,11 @@ class LocalLevel:
     observation_cov: Any = field(default_factory=Full)
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("level_cov", "observation_cov"):
+            checked_covariance_form(getattr(self, name), name)
+        check_initial_forms(self.initial_mean, self.initial_cov)
 
     def specify(self, panel: Panel) -> Specification:
         """Return the specification for the columns of `panel`."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full
+from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, covariance_form
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import kalman_filter
 from kalman_em.models.specification import Slot, Specification
@@ -39,9 +39,9 @@ def structural_specification(
     if panel.input_dim:
         raise InputError("inputs: expected none, because this model has no input matrix; LinearGaussian has")
     c = len(component_names)
+    for name, form in noise_forms.items():
+        covariance_form(form, name, p)
     blocks = BlockDiagonal([(form, p) for form in noise_forms.values()])
-    for name, (form, size) in zip(noise_forms, blocks.blocks, strict=True):
-        _checked(form, name, size)
     forms: dict[str, Any] = {
         "transition_matrix": Fixed(np.kron(transition, np.eye(p))),
         "transition_offset": Fixed(0.0),
@@ -178,12 +178,6 @@ def _initial_mean_form(initial_mean: Any, initial_cov: Any) -> Any:
     if initial_mean is not None:
         return initial_mean
     return Fixed(0.0) if isinstance(initial_cov, Diffuse) else Full()
-
-
-def _checked(form: Any, name: str, size: int) -> None:
-    if isinstance(form, type) or not hasattr(form, "check_covariance"):
-        raise InputError(f"{name}: expected a form such as Full(), Diagonal() or Fixed(value), got {form!r}")
-    form.check_covariance(size, name)
 
 
 def _refuse_wide(panel: Panel) -> None:

@@ -138,6 +138,14 @@ def test_wrong_files_are_one_line(text: str, message: str, fails: Callable[..., 
     assert message in fails("fit", source, "--model", "local-level", "--quiet")
 
 
+def test_what_cannot_be_fitted_is_refused_before_anything_is_said_or_made(
+    fails: Callable[..., str], tmp_path: Path
+) -> None:
+    source, folder = write(tmp_path / "a.csv", "y\n1.0\n"), tmp_path / "results"
+    assert "a.csv: expected at least two rows" in fails("fit", source, "--model", "local-level", "--output", folder)
+    assert not folder.exists()
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(fails: Callable[..., str], tmp_path: Path) -> None:
     file = write(tmp_path / "file", "")
     fit = ("fit", NILE, "--model", "local-level", "--quiet", "--max-iterations", 1, "--output")

@@ -96,8 +96,11 @@ def test_joined_blocks_know_which_columns_are_wholly_free():
     ("call", "message"),
     [
         (lambda: coefficient_form("full", "F"), "^F: expected a form such as Full"),
-        (lambda: coefficient_form(Full, "F"), "^F: expected a form"),
-        (lambda: covariance_form(3.0, "Q", 2), "^Q: expected a form"),
+        (lambda: coefficient_form(Full, "F"), "^F: expected a form .* got the class Full; call it$"),
+        (lambda: coefficient_form(np.eye(2), "F"), r"^F: expected a form .* got an array; .* with Fixed\(\.\.\.\)$"),
+        (lambda: covariance_form(3.0, "Q", 2), "^Q: expected a form .* got 3.0$"),
+        (lambda: covariance_form("Diagnal", "Q", 2), r"^Q: .* got 'Diagnal' \(did you mean Diagonal\(\)\?\)$"),
+        (lambda: covariance_form("fixed", "Q", 2), "^Q: expected a form .* got 'fixed'$"),
         (
             lambda: covariance_form(Fixed([[1.0]]), "Q", 2),
             r"^Q: expected shape \(2, 2\) or \(T, 2, 2\), got Fixed of shape \(1, 1\)",
@@ -119,11 +122,21 @@ def test_joined_blocks_know_which_columns_are_wholly_free():
         (lambda: BlockDiagonal([(Full(), 1, 2)]), "^blocks: expected pairs"),
         (lambda: BlockDiagonal([(Full(), 1), (Full(), 0)]), "^blocks: size of block 1: expected a whole number"),
         (lambda: BlockDiagonal([(Full(), True)]), "^blocks: size of block 0: expected a whole number .* got True"),
-        (lambda: covariance_form(BlockDiagonal([(3, 1)]), "Q", 1), "^Q: block 0: expected a form such as"),
-        (lambda: covariance_form(BlockDiagonal([(Full, 1)]), "Q", 1), "^Q: block 0: expected a form such as"),
+        (lambda: BlockDiagonal([(3, 1)]), "^blocks: form of block 0: expected a form such as .* got 3$"),
+        (lambda: BlockDiagonal([(Full(), 1), (Full, 1)]), "^blocks: form of block 1: .* got the class Full; call it$"),
         (lambda: Fixed([["a"]]), "^Fixed: expected real numbers"),
     ],
 )
 def test_forms_that_do_not_fit_are_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_known_values_are_equal_as_numbers_are():
+    """0 and -0 are equal, so their hashes must be."""
+    one, other = Fixed([[0.0, 1.0]]), Fixed([[-0.0, 1.0]])
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Fixed([0.0, 1.0])
+    assert one != Fixed([[0.0, 2.0]])
+    assert one != 3

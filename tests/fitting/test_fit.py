@@ -213,11 +213,8 @@ def test_fixed_parameters_come_back_bit_for_bit(nile):
         (kem.LocalLevel(), {"method": "mle"}, "^method 'mle' is not known"),
         (kem.LocalLevel(), {"n_starts": 0}, "^n_starts: expected a whole number"),
         (kem.LocalLevel(), {"inputs": np.zeros((100, 1))}, "^inputs: expected none"),
-        (kem.LocalLevel(level_cov="full"), {}, "^level_cov: expected a form"),
-        (kem.LocalLevel(observation_cov=kem.Full), {}, "^observation_cov: expected a form"),
         (kem.LocalLevel(initial_mean=kem.Full()), {}, "^initial_mean: a Diffuse"),
         (kem.LinearGaussian(1, 2), {}, "expected 2 columns|expected"),
-        (kem.LinearGaussian(1, 1, initial_step="after"), {}, "^initial_step: expected 'first' or 'before'"),
         (
             kem.LinearGaussian(2, 1, noise_selection=[[1.0], [0.0]]),
             {},
@@ -316,3 +313,14 @@ def test_a_short_series_of_a_panel_does_no_harm():
     assert with_short.params.level_cov[0, 0] == pytest.approx(without.params.level_cov[0, 0], rel=1e-4)
     with pytest.raises(kem.InputError, match="expected at least 2 observed values of series 2"):
         kem.fit(kem.LocalLinearTrend(), kem.Panel(series))
+
+
+def test_a_fit_shows_itself_in_one_line(nile):
+    fitted = kem.fit(kem.LocalLevel(), nile, stopping=kem.Stopping(max_iterations=2))
+    height = f"{fitted.log_likelihood:.6g}"
+    assert repr(fitted) == f"Fit(LocalLevel of flow: 100 rows, log-likelihood {height}, max_iterations)"
+    assert str(fitted) == repr(fitted)
+    panel = kem.Panel([kem.Observations(np.random.default_rng(k).normal(size=(9, 5))) for k in range(3)])
+    several = repr(kem.fit(kem.LocalLevel(level_cov=kem.Diagonal()), panel, stopping=kem.Stopping(max_iterations=1)))
+    assert several.startswith("Fit(LocalLevel of y1, y2, y3, y4, ...: 27 rows in 3 series, log-likelihood -")
+    assert "\n" not in several

@@ -180,6 +180,34 @@ def test_long_series_with_directions_free_of_noise(options):
         assert_symmetric(actual.smoothed_covs, "smoothed_covs")
 
 
+@pytest.mark.parametrize("n_steps", [20, 60])
+def test_a_contraction_free_of_noise_is_not_undone(n_steps):
+    """Without noise x[t] = F^t x[0], and x[0] is a least-squares estimate: exact moments without a step back.
+
+    The inverse of this F grows threefold a step, so that going back by it alone loses every digit.
+    """
+    F, H = np.array([[0.3, 0.2], [0.0, 0.9]]), np.array([[1.0, 0.5]])
+    system = kem.LinearGaussianSystem(
+        transition_matrix=F,
+        transition_cov=np.zeros((2, 2)),
+        observation_matrix=H,
+        observation_cov=[[0.5]],
+        initial_mean=np.zeros(2),
+        initial_cov=np.diag([2.0, 1.0]),
+    )
+    rng = np.random.default_rng(11)
+    values = rng.normal(size=(n_steps, 1))
+    powers = np.array([np.linalg.matrix_power(F, t) for t in range(n_steps)])
+    design = (H @ powers)[:, 0]
+    cov = np.linalg.inv(np.diag([0.5, 1.0]) + design.T @ design / 0.5)
+    mean = cov @ (design.T @ values[:, 0]) / 0.5
+    smoothed = kem.rts_smoother(system, kem.kalman_filter(system, kem.Observations(values)))
+    np.testing.assert_allclose(smoothed.smoothed_means, powers @ mean, rtol=1e-9, atol=1e-12)
+    covs = powers @ cov @ np.swapaxes(powers, 1, 2)
+    np.testing.assert_allclose(smoothed.smoothed_covs, covs, rtol=1e-9)
+    np.testing.assert_allclose(smoothed.lag_one_covs, F @ covs[:-1], rtol=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_any_system(seed):
     """Options drawn at random, proper and diffuse together."""
