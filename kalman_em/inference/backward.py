@@ -33,6 +33,8 @@ from kalman_em.inference.steps import (
 EPSILON = 2.2e-16
 # The plain form is given up where rounding may have grown by this factor (an error of 1e-11 of a variance).
 MAX_GROWTH = 5e4
+# A smoothed variance above this many filtered ones, and this part of the predicted one, is rounding.
+MORE, LITTLE = 1.0 + 1e-9, 1e-12
 RESOLVED, UNRESOLVED, ROUNDED = 0, 1, 2
 # The entries of `BackwardSpace.place`.
 FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY = 0, 1, 2, 3, 4, 5, 6
@@ -122,6 +124,10 @@ def move_back(
     grown = growth(size, space.gain, space.deviations, space.precisions, space.signs, t, space.watch, space.work)
     if is_diffuse:
         return RESOLVED
+    # More data never leave more variance: where they seem to, it is rounding, whatever the watch says.
+    for i in range(d):
+        if cov[i, i] > MORE * filtered.filtered_covs[k, i, i] + LITTLE * filtered.predicted_covs[k, i, i]:
+            grown = math.inf
     if guard is None:
         return ROUNDED if grown > MAX_GROWTH else RESOLVED
     g = scalars.group_index[t + 1]
