@@ -20,6 +20,8 @@ from kalman_em.linalg import solve_symmetric, square_root, symmetrised
 
 MAX_ALTERNATIONS = 100
 ALTERNATION_TOLERANCE = 1e-13
+# A combination of rows, scaled to unit variances, has no noise below this eigenvalue.
+SILENT = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +70,12 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
         change[:, columns] = solve_symmetric(gram, moments.cross[0][:, columns].T).T
         change[silent] = 0.0
         return change
-    design = constraint.design.reshape(*shape, -1)
-    normal = np.zeros((constraint.n_free, constraint.n_free))
-    right = np.zeros(constraint.n_free)
+    design = _possible(constraint.design.reshape(*shape, -1), noise_cov)
+    n_free = design.shape[2]
+    if n_free == 0:
+        return np.zeros(shape)
+    normal = np.zeros((n_free, n_free))
+    right = np.zeros(n_free)
     for cross, regressor, cov in zip(moments.cross, moments.regressor, noise_cov, strict=True):
         weight = solve_symmetric(cov, np.eye(len(cov)))
         weighted = np.einsum("ij,jkn->ikn", weight, design)
@@ -78,6 +83,27 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
         right += np.einsum("ikn,ik->n", weighted, cross)
     free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
     return np.asarray(design @ free)
+
+
+def _possible(design: Array, noise_cov: Array) -> Array:
+    """Return a design of the changes that leave alone whatever combination of rows has no noise: it fits exactly."""
+    q, _, n_free = design.shape
+    scale = np.sqrt(np.maximum(np.diagonal(noise_cov.sum(axis=0)), 0.0))
+    live = scale > 0.0
+    silent = np.zeros((q, q))
+    silent[~live, ~live] = 1.0
+    if live.any():
+        unit = np.outer(scale[live], scale[live])
+        values, vectors = np.linalg.eigh(noise_cov.sum(axis=0)[np.ix_(live, live)] / unit)
+        null = vectors[:, values < SILENT] / scale[live, None]
+        silent[np.ix_(live, live)] = null @ np.linalg.pinv(null) if null.size else 0.0
+    if not silent.any():
+        return design
+    moved = np.einsum("ij,jkn->ikn", silent, design).reshape(-1, n_free)
+    size = np.abs(design).max(initial=0.0)
+    _, values, right = np.linalg.svd(moved)
+    kept = right[np.count_nonzero(values > 1e-9 * size) :].T
+    return np.asarray(design @ kept)
 
 
 def scatter_after(moments: Moments, change: Array) -> Array:

@@ -120,3 +120,27 @@ def test_change_and_noise_are_the_joint_maximum(form):
     again, same = best_change_and_noise(wide, constraint, cov, form.most_likely)
     np.testing.assert_allclose(again, change, rtol=0.0, atol=1e-11)
     np.testing.assert_allclose(same, cov, rtol=1e-11)
+
+
+def test_a_combination_of_rows_without_noise_stays_as_it_is():
+    """e has one direction of noise, (1, 2): only changes along it are possible, and the best of those is taken."""
+    rng = np.random.default_rng(6)
+    direction = np.array([1.0, 2.0])
+    z = rng.normal(size=(40, 2))
+    shock = z @ np.array([0.3, -0.2]) + rng.normal(size=40)
+    e = np.outer(shock, direction)
+    moments = Moments((e.T @ e)[None], (e.T @ z)[None], (z.T @ z)[None], np.array([40.0]))
+    noise = np.outer(direction, direction)[None]
+    diagonal = join([Diagonal().constraint((2, 2), "F")])
+    assert np.allclose(best_change(moments, diagonal, noise), 0.0, atol=1e-12)
+    full = best_change(moments, join([Full().constraint((2, 2), "F")]), noise)
+    least_squares = np.outer(direction, np.linalg.lstsq(z, shock, rcond=None)[0])
+    assert np.allclose(full, least_squares, rtol=1e-9)
+    # A vector of ones in place of z: both offsets may move, together.
+    ones = np.ones((40, 1))
+    moments = Moments((e.T @ e)[None], (e.T @ ones)[None], np.array([[[40.0]]]), np.array([40.0]))
+    beside = join([Full().constraint((2,), "b")])
+    pooled = best_change(
+        Moments(*(np.repeat(part, 2, axis=0) for part in moments._parts())), beside, noise.repeat(2, 0)
+    )
+    assert np.allclose(pooled[:, 0], direction * shock.mean(), rtol=1e-9)
