@@ -186,6 +186,8 @@ def _climb(
     notes: list[str] = []
     next_climb = CLIMB_AFTER
     has_leapt = False
+    # Asked once: a check of a protocol takes as long as a small step.
+    can_leap, can_climb = isinstance(problem, Leaps), isinstance(problem, Climbs)
     while True:
         previous = state
         try:
@@ -194,13 +196,13 @@ def _climb(
             return StopReason.non_finite, f"iteration {history.n_iterations + 1}: {error}"
         trail.append(state.params)
         n_iterations = history.n_iterations + 1
-        if isinstance(problem, Leaps) and n_iterations > LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
+        if can_leap and n_iterations > LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
             leapt, said = _leap(problem, state, tuple(trail))
             if leapt is not state:
                 state = leapt
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
-        if isinstance(problem, Climbs) and n_iterations == next_climb:
+        if can_climb and n_iterations == next_climb:
             next_climb *= 2
             state, before = _climbed(problem, state), state
             if state is not before:
@@ -209,9 +211,9 @@ def _climb(
         reason = _reason_to_stop(problem, state.params, history, stopping)
         if reason is StopReason.converged and has_leapt and not _is_calm(history, stopping):
             reason = None if n_iterations < stopping.max_iterations else StopReason.max_iterations
-        if reason is StopReason.converged and isinstance(problem, Leaps) and n_iterations < stopping.max_iterations:
+        if reason is StopReason.converged and can_leap and n_iterations < stopping.max_iterations:
             leapt, said = _leap(problem, state, tuple(trail))
-            if isinstance(problem, Climbs) and n_iterations > LEAP_AFTER:
+            if can_climb and n_iterations > LEAP_AFTER:
                 leapt = _climbed(problem, leapt)
             if leapt.log_likelihood - state.log_likelihood > WORTH_A_LEAP:
                 state, reason = leapt, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -146,6 +147,13 @@ def _completed(sums: Sums) -> RegressionMoments:
 
 
 def _mirrored(lower: Array) -> Array:
-    """Return symmetric matrices from their lower triangles."""
-    below = np.tril(lower)
-    return below + np.swapaxes(np.tril(below, -1), 1, 2)
+    """Return symmetric matrices from their lower triangles, in place."""
+    rows, columns = _below(lower.shape[1])
+    lower[:, columns, rows] = lower[:, rows, columns]
+    return lower
+
+
+@lru_cache(maxsize=64)
+def _below(n: int) -> tuple[IntArray, IntArray]:
+    rows, columns = np.tril_indices(n, -1)
+    return rows, columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -192,6 +193,7 @@ def guard_space(d: int, m: int) -> GuardSpace:
     )
 
 
+@lru_cache(maxsize=64)
 def signs(d: int) -> Array:
     """Return signs without a pattern that a gain could cancel, the same ones every time."""
     return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), size=(LAST_SIGN + 1, d))

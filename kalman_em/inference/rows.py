@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +28,22 @@ class Rows:
     pattern: IntArray
     patterns: BoolArray
     n_leading: int = 0
+
+    @cached_property
+    def step(self) -> IntArray:
+        """The step of every row within its series."""
+        lengths = np.diff(self.starts)
+        return frozen(np.arange(self.n_rows) - np.repeat(self.starts[:-1], lengths))
+
+    @cached_property
+    def no_index(self) -> IntArray:
+        """The index of every row into a table of one entry."""
+        return frozen(np.zeros(self.n_rows, dtype=np.int64))
+
+    @cached_property
+    def pattern_groups(self) -> tuple[IntArray, IntArray]:
+        """The groups of rows with one missing pattern: (group of a row, first row of a group)."""
+        return _numbered(self.pattern)
 
     @property
     def n_rows(self) -> int:
@@ -125,20 +142,19 @@ def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
     if not system.is_constant:
         for length in np.diff(rows.starts):
             system.check_n_steps(int(length))
-    step = _steps(rows)
-    H = _table(system.observation_matrix, 2, step)
-    R = _table(system.observation_cov, 2, step)
+    H = _table(system.observation_matrix, 2, rows)
+    R = _table(system.observation_cov, 2, rows)
     group_index, group_rows = _groups(rows, H, R)
     state_dim = system.state_dim
     diffuse = np.flatnonzero(_diffuse(system))
     factor = np.zeros((state_dim, state_dim))
     factor[diffuse, np.arange(len(diffuse))] = 1.0
     return SystemRows(
-        transition=_table(system.transition_matrix, 2, step),
-        offset=_offset(system.transition_offset, system.transition_input, rows, step),
-        noise_cov=_table(noise_covs(system), 2, step),
+        transition=_table(system.transition_matrix, 2, rows),
+        offset=_offset(system.transition_offset, system.transition_input, rows),
+        noise_cov=_table(noise_covs(system), 2, rows),
         observation=H,
-        observation_offset=_offset(system.observation_offset, system.observation_input, rows, step),
+        observation_offset=_offset(system.observation_offset, system.observation_input, rows),
         observation_cov=R,
         group_index=group_index,
         group_rows=group_rows,
@@ -162,23 +178,18 @@ def _diffuse(system: LinearGaussianSystem) -> BoolArray:
     return np.zeros(system.state_dim, dtype=bool) if system.initial_diffuse is None else system.initial_diffuse
 
 
-def _steps(rows: Rows) -> IntArray:
-    """Return, for every row, its step within its series."""
-    lengths = np.diff(rows.starts)
-    return np.arange(rows.n_rows) - np.repeat(rows.starts[:-1], lengths)
-
-
-def _table(array: Array, ndim: int, step: IntArray) -> Table:
+def _table(array: Array, ndim: int, rows: Rows) -> Table:
     if array.ndim == ndim:
-        return Table(frozen(array[None]), frozen(np.zeros(len(step), dtype=np.int64)))
+        return Table(frozen(array[None]), rows.no_index)
     # A series of T rows needs T-1 transitions; the one past the end is never taken.
-    return Table(array, frozen(np.minimum(step, len(array) - 1)))
+    return Table(array, frozen(np.minimum(rows.step, len(array) - 1)))
 
 
-def _offset(offset: Array | None, matrix: Array | None, rows: Rows, step: IntArray) -> Table:
+def _offset(offset: Array | None, matrix: Array | None, rows: Rows) -> Table:
     assert offset is not None  # the system fills it in
     if matrix is None or rows.inputs is None:
-        return _table(offset, 1, step)
+        return _table(offset, 1, rows)
+    step = rows.step
     base = offset if offset.ndim == 1 else offset[np.minimum(step, len(offset) - 1)]
     if matrix.ndim == 2:
         pushed = rows.inputs @ matrix.T
@@ -190,9 +201,12 @@ def _offset(offset: Array | None, matrix: Array | None, rows: Rows, step: IntArr
 def _groups(rows: Rows, H: Table, R: Table) -> tuple[IntArray, IntArray]:
     """Number the distinct combinations of missing pattern, H and R; return (group of a row, first row of a group)."""
     if len(H.entries) == 1 and len(R.entries) == 1:
-        key = rows.pattern
-    else:
-        key = (rows.pattern * len(H.entries) + H.index) * len(R.entries) + R.index
+        return rows.pattern_groups
+    return _numbered((rows.pattern * len(H.entries) + H.index) * len(R.entries) + R.index)
+
+
+def _numbered(key: IntArray) -> tuple[IntArray, IntArray]:
+    """Number the distinct keys; return the number of each row and the first row of each number."""
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
     return frozen(group.reshape(-1).astype(np.int64)), frozen(first.astype(np.int64))
 
