@@ -19,8 +19,8 @@ from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.structural import data_scale
 
-# Arguments for the variants "full" and "frozen": none, for the package freezes by itself what has converged, and one and
-# the same run stands beside both references.
+# Arguments for the variants "full" and "frozen": none, for the package freezes by itself what has converged, and the
+# same run stands beside both references.
 FREEZING: Mapping[str, Mapping[str, Any]] = {"full": {}, "frozen": {}}
 # Whether a panel of independent parameters runs on more than one thread.
 HAS_THREADS = False

@@ -406,7 +406,7 @@ def test_a_disagreement_is_said_first():
     )
     agrees, line = verdict(largest_cov_difference=1e-3)
     assert not agrees
-    assert "differ by 0.001 standard deviations" in line
+    assert "covariances by 0.001 relative" in line
     agrees, line = verdict(from_own_start=-99.5)
     assert not agrees
     assert "higher by 0.5: our fit is at or near a lower maximum" in line

@@ -175,7 +175,7 @@ def test_the_verb_agrees(names, words):
             "not at the maximum; refit with more iterations, tighter tolerances or start=crosscheck.statsmodels_params",
         ),
         ({"statsmodels_log_likelihood": -100.1}, False, "the log-likelihoods at our estimates differ by 0.001"),
-        ({"largest_cov_difference": 1e-3}, False, "the smoothed states differ by 0.001 standard deviations"),
+        ({"largest_cov_difference": 1e-3}, False, "standard deviations and covariances by 0.001 relative"),
         ({"unavailable": "no form"}, True, "optima not compared (no form)"),
         ({"not_comparable": "no maximum"}, False, "not comparable: no maximum"),
         ({"stopped": "max_iterations"}, True, "(our EM stopped at max_iterations)"),

@@ -347,7 +347,7 @@ def test_every_missing_field_is_noticed(tmp_path: Path) -> None:
     ("block", "name", "value", "message"),
     [
         ("model", "class", "Oracle", "class 'Oracle' is not known to this version"),
-        ("model", "colour", 3, "the fields of LocalLevel do not fit this version"),
+        ("model", "colour", 3, "LocalLevel: parameter 'colour' is not known"),
         ("system", "transition_matrix", [[1.0], [2.0, 3.0]], "is damaged"),
         ("system", "transition_cov", [[-1.0]], "is damaged .transition_cov"),
         ("system", "initial_mean", None, "is damaged .initial_mean: expected numbers, got None"),

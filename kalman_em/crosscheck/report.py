@@ -14,6 +14,8 @@ WIDTH = 78
 # Log-likelihoods closer than this, relative, are the same; smoothed moments closer than that, in deviations.
 SAME_LIKELIHOOD = 1e-8
 SAME_SMOOTHER = 1e-6
+# Covariances are compared relative to the largest of each step: where R is singular, rounding of either side shows.
+SAME_COVS = 1e-5
 # A log-likelihood higher by no more than this is not higher.
 SAME_MAXIMUM = 1e-3
 # So many parameters are printed; `parameter_differences` has them all.
@@ -103,8 +105,8 @@ class CrossCheck:
 
     @property
     def has_same_smoother(self) -> bool:
-        """Whether both give the same smoothed moments at our estimates (to 1e-6 standard deviations)."""
-        return max(self.largest_mean_difference_in_sd, self.largest_cov_difference) <= SAME_SMOOTHER
+        """Whether smoothed means are the same to 1e-6 standard deviations, and covariances to 1e-5, relative."""
+        return self.largest_mean_difference_in_sd <= SAME_SMOOTHER and self.largest_cov_difference <= SAME_COVS
 
     @property
     def agrees(self) -> bool:
@@ -124,7 +126,11 @@ class CrossCheck:
         if not self.has_same_likelihood:
             return f"disagrees: the log-likelihoods at our estimates differ by {self.relative_difference:.1g} relative"
         if not self.has_same_smoother:
-            return f"disagrees: same likelihood, but the smoothed states differ by {smoother:.1g} standard deviations"
+            return (
+                "disagrees: same likelihood, but the smoothed states differ, means by "
+                f"{self.largest_mean_difference_in_sd:.1g} standard deviations and covariances by "
+                f"{self.largest_cov_difference:.1g} relative"
+            )
         same = f"same likelihood ({_size(self.relative_difference)}), same smoother ({_size(smoother)})"
         if self.unavailable:
             return f"agrees: {same}; optima not compared ({self.unavailable})"

@@ -13,6 +13,7 @@ from kalman_em.em.forms import Diffuse, Fixed, Full, check_initial_forms, coeffi
 from kalman_em.em.loop import run_em
 from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
+from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.specification import Slot, Specification
@@ -28,6 +29,7 @@ TRIAL_ROWS = 200_000
 FEWEST_TRIALS, MOST_TRIALS = 3, 50
 
 
+@checks_keywords
 @dataclass(frozen=True, eq=False)
 class LinearGaussian:
     """The general linear-Gaussian state-space model; every parameter takes a form.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
+from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import profiled_start, scattered, structural_specification
 from kalman_em.observations import Panel
@@ -17,6 +18,7 @@ TRANSITION = np.eye(1)
 RATIOS = ([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0],)
 
 
+@checks_keywords
 @dataclass(frozen=True, kw_only=True)
 class LocalLevel:
     """A level that walks at random, one a column of the data, seen through noise.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
+from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import profiled_start, scattered, structural_specification
 from kalman_em.observations import Panel
@@ -17,6 +18,7 @@ TRANSITION = np.array([[1.0, 1.0], [0.0, 1.0]])
 RATIOS = ([1e-4, 1e-2, 0.1, 1.0, 10.0, 100.0], [1e-6, 1e-4, 1e-2, 0.1, 1.0, 10.0])
 
 
+@checks_keywords
 @dataclass(frozen=True, kw_only=True)
 class LocalLinearTrend:
     """A level that moves by a slope, both walking at random, one pair a column of the data.

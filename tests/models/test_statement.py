@@ -128,3 +128,16 @@ def test_a_saved_model_comes_back_equal(tmp_path):
     loaded = kem.load(tmp_path / "radar.json").model
     assert loaded == fitted.model == tracking()
     assert hash(loaded) == hash(fitted.model)
+
+
+@pytest.mark.parametrize(
+    ("state", "near"),
+    [
+        (lambda: kem.LocalLevel(level_cv=kem.Full()), "level_cov"),
+        (lambda: kem.LocalLinearTrend(slop_cov=kem.Full()), "slope_cov"),
+        (lambda: kem.LinearGaussian(1, 1, transition_matrx=kem.Full()), "transition_matrix"),
+    ],
+)
+def test_a_misspelt_parameter_is_named_with_the_nearest(state, near):
+    with pytest.raises(kem.InputError, match=rf"^L\w+: parameter '\w+' is not known; .*did you mean '{near}'"):
+        state()
