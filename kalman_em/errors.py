@@ -50,6 +50,10 @@ class NumericalError(ArithmeticError):
     """
 
 
+class UnknownParameterError(InputError, TypeError):
+    """A keyword that a model does not have: an `InputError`, and the `TypeError` that Python raises for one."""
+
+
 def unknown_name(kind: str, name: object, known: list[str]) -> str:
     """Return the message for a name that is not one of those known; a near one is suggested.
 
