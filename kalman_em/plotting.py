@@ -21,7 +21,8 @@ from kalman_em.arrays import Array
 from kalman_em.em.bound import BoundCurve
 from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
-from kalman_em.fitting.result import Fit, signal_moments
+from kalman_em.fitting.result import Fit
+from kalman_em.fitting.signal import signal_moments
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import checked_levels, intervals, level_text
 
@@ -91,13 +92,7 @@ def plot_fit(
     >>> ax.get_title(), ax.get_ylabel()
     ('LocalLevel of flow', 'flow (1e8 m3)')
     """
-    if not isinstance(fitted, Fit):
-        raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
-    if units is not None and not isinstance(units, Mapping):
-        raise InputError(
-            f"units: expected a mapping from columns to their units, such as {{{fitted.panel.names[0]!r}: 'm'}}, got "
-            f"{units!r} ({type(units).__name__})"
-        )
+    _check_fit(fitted, units)
     checked = tuple(sorted(checked_levels(levels), reverse=True))
     one = fitted._series(series)
     ahead = _forecast(fitted, steps, forecast, series)
@@ -117,6 +112,16 @@ def plot_fit(
     axes[0].set_title(_fit_title(fitted, series, positions), loc="center")
     _legend(axes[0], is_own, len(rows))
     return axes[0] if one.obs_dim == 1 else np.array(axes, dtype=object)
+
+
+def _check_fit(fitted: object, units: object) -> None:
+    if not isinstance(fitted, Fit):
+        raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
+    if units is not None and not isinstance(units, Mapping):
+        raise InputError(
+            f"units: expected a mapping from columns to their units, such as {{{fitted.panel.names[0]!r}: 'm'}}, got "
+            f"{units!r} ({type(units).__name__})"
+        )
 
 
 def plot_em(result: EMResult[Any] | Fit, *, gains: bool = False, ax: Any = None) -> Any:

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 import kalman_em as kem
 from kalman_em.em.bound import BoundCurve
-from kalman_em.fitting.result import signal_moments
+from kalman_em.fitting.signal import signal_moments
 from kalman_em.plotting import plot_bound, plot_em, plot_fit
 
 FEW = kem.Stopping(max_iterations=5)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Peer:
     """A library a user could pick; `kinds` maps the kinds of work it can do to what its figure includes."""
 
-    library: str
+    package: str
     module: str
     kinds: dict[str, str]
     compiles: bool = False
@@ -18,11 +18,11 @@ class Peer:
     @property
     def is_installed(self) -> bool:
         """Whether the library can be found."""
-        return importlib.util.find_spec(self.library) is not None
+        return importlib.util.find_spec(self.package) is not None
 
 
 PEERS = {
-    peer.library: peer
+    peer.package: peer
     for peer in (
         Peer(
             "statsmodels",

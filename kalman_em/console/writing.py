@@ -13,7 +13,8 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError
-from kalman_em.fitting.result import Fit, signal_moments
+from kalman_em.fitting.result import Fit
+from kalman_em.fitting.signal import signal_moments
 from kalman_em.frames import interval_columns, moments_frame
 
 # Pictures of a panel: of its first series, up to this many.

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kalman_em.arrays import Array
 from kalman_em.diagnostics import Consistency, consistency
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
@@ -488,15 +487,3 @@ class Fit(Estimates):
         True
         """
         leaf("persistence").save(self, path)
-
-
-def signal_moments(fitted: Fit, series: Hashable | None = None) -> tuple[Array, Array]:
-    """Return means and standard deviations (T, p) of the smoothed signal H x + d (+ D u), without noise."""
-    smoothed = fitted.smooth(series)
-    laid = lay(fitted.system, stack_rows([fitted._led[fitted._key(series)]]))
-    lead = n_leading(fitted.specification)
-    H = laid.observation.entries[laid.observation.index[lead:]]
-    offset = laid.observation_offset.entries[laid.observation_offset.index[lead:]]
-    means = np.einsum("tij,tj->ti", H, smoothed.smoothed_means) + offset
-    variances = np.einsum("tij,tjk,tik->ti", H, smoothed.smoothed_covs, H)
-    return means, np.sqrt(np.maximum(variances, 0.0))

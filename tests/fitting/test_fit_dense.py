@@ -10,7 +10,7 @@ from support.learning import problem_of
 
 import kalman_em as kem
 from kalman_em import Diagonal, Fixed, Full
-from kalman_em.fitting.result import signal_moments
+from kalman_em.fitting.signal import signal_moments
 from kalman_em.fitting.starting import started
 
 SHORT = kem.Stopping(max_iterations=3)
