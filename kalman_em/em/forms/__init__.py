@@ -1,0 +1,32 @@
+"""Forms: how a parameter may vary, stated once where the model is built.
+
+For a matrix, an offset or an input matrix a form is a linear constraint; for a covariance it is the closed-form
+maximiser of the expected log-likelihood. A new form brings both, and the loop and the M-steps stay as they are.
+"""
+
+from kalman_em.em.forms.blocks import BlockDiagonal
+from kalman_em.em.forms.fixed import Fixed
+from kalman_em.em.forms.free import Diagonal, Full, Isotropic
+from kalman_em.em.forms.initial import Diffuse, check_initial_forms
+from kalman_em.em.forms.protocols import (
+    CoefficientForm,
+    CovarianceForm,
+    checked_covariance_form,
+    coefficient_form,
+    covariance_form,
+)
+
+__all__ = [
+    "BlockDiagonal",
+    "CoefficientForm",
+    "CovarianceForm",
+    "Diagonal",
+    "Diffuse",
+    "Fixed",
+    "Full",
+    "Isotropic",
+    "check_initial_forms",
+    "checked_covariance_form",
+    "coefficient_form",
+    "covariance_form",
+]

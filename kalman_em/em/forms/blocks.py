@@ -1,0 +1,72 @@
+"""Independent blocks along the diagonal of a covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array, as_count
+from kalman_em.em.forms.protocols import CovarianceForm, checked_covariance_form, covariance_form
+from kalman_em.errors import InputError
+
+
+@dataclass(frozen=True)
+class BlockDiagonal:
+    """Independent blocks along the diagonal of a covariance, each with a form of its own.
+
+    Parameters
+    ----------
+    blocks : sequence of (form, size)
+        The forms of the blocks, first to last, and their sizes.
+
+    Raises
+    ------
+    InputError
+        If an entry is not such a pair, its form none for a covariance, or its size not a whole number of at least 1;
+        where it is used, if a form does not fit or the sizes do not add up.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kalman_em import BlockDiagonal, Full, Isotropic
+    >>> form = BlockDiagonal([(Full(), 1), (Isotropic(), 2)])
+    >>> form.most_likely(np.array([[5.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 4.0]])).tolist()
+    [[5.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]
+    """
+
+    blocks: Sequence[tuple[CovarianceForm, int]]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.blocks, Iterable) or isinstance(self.blocks, str):
+            raise InputError(f"blocks: expected pairs (form, size), got {self.blocks!r}")
+        blocks = tuple(self.blocks)
+        for position, block in enumerate(blocks):
+            if not isinstance(block, tuple | list) or len(block) != 2:
+                raise InputError(f"blocks: expected pairs (form, size), got {block!r} at position {position}")
+            checked_covariance_form(block[0], f"blocks: form of block {position}")
+            as_count(block[1], f"blocks: size of block {position}")
+        object.__setattr__(self, "blocks", tuple((form, int(size)) for form, size in blocks))
+
+    def most_likely(self, scatter: Array) -> Array:
+        """Each block's own maximiser: the expected log-likelihood is a sum over blocks."""
+        result = np.zeros_like(scatter)
+        first = 0
+        for form, size in self.blocks:
+            block = slice(first, first + size)
+            result[block, block] = form.most_likely(scatter[block, block])
+            first += size
+        return result
+
+    def n_free_in_covariance(self, dim: int) -> int:
+        """The sum over blocks."""
+        return sum(form.n_free_in_covariance(size) for form, size in self.blocks)
+
+    def check_covariance(self, dim: int, name: str) -> None:
+        """Check that the sizes add up and each block fits."""
+        total = sum(size for _, size in self.blocks)
+        if total != dim:
+            raise InputError(f"{name}: BlockDiagonal has blocks of {total} rows in all, expected {dim}")
+        for position, (form, size) in enumerate(self.blocks):
+            covariance_form(form, f"{name}: block {position}", size)

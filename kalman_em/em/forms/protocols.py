@@ -1,0 +1,84 @@
+"""What a form is: how a parameter may vary, as a coefficient or as a covariance; and the check that one came."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.em.constraints import LinearConstraint
+from kalman_em.errors import InputError
+
+# The forms that need no arguments, by what a user may write in their place.
+SIMPLE = ("Full", "Diagonal", "Isotropic", "Diffuse")
+
+
+@runtime_checkable
+class CoefficientForm(Protocol):
+    """A form that a matrix, an offset or an input matrix can take."""
+
+    def constraint(self, shape: tuple[int, ...], name: str) -> LinearConstraint:
+        """Return the linear constraint on an array of `shape`; `InputError` naming `name` if it does not fit."""
+        ...
+
+
+@runtime_checkable
+class CovarianceForm(Protocol):
+    """A form that a covariance can take."""
+
+    def most_likely(self, scatter: Array) -> Array:
+        """Return the covariance of this form that maximises -log|S| - tr(S^-1 scatter)."""
+        ...
+
+    def n_free_in_covariance(self, dim: int) -> int:
+        """Return the number of free numbers of a (dim, dim) covariance."""
+        ...
+
+    def check_covariance(self, dim: int, name: str) -> None:
+        """Raise `InputError` naming `name` unless the form fits a (dim, dim) covariance."""
+        ...
+
+
+def coefficient_form(form: Any, name: str) -> CoefficientForm:
+    """Return `form` if a coefficient can take it; `InputError` naming `name` otherwise."""
+    if isinstance(form, type) or not isinstance(form, CoefficientForm):
+        raise InputError(f"{name}: {_expected(form)}")
+    return form
+
+
+def covariance_form(form: Any, name: str, dim: int) -> CovarianceForm:
+    """Return `form` if a (dim, dim) covariance can take it; `InputError` naming `name` otherwise."""
+    checked = checked_covariance_form(form, name)
+    checked.check_covariance(dim, name)
+    return checked
+
+
+def checked_covariance_form(form: Any, name: str) -> CovarianceForm:
+    """Return `form` if it is one for a covariance, of whatever size; `InputError` naming `name` otherwise.
+
+    Examples
+    --------
+    >>> checked_covariance_form("diagonal", "level_cov")
+    Traceback (most recent call last):
+    ...
+    kalman_em.errors.InputError: level_cov: expected a form such as ..., got 'diagonal' (did you mean Diagonal()?)
+    """
+    if isinstance(form, type) or not isinstance(form, CovarianceForm):
+        raise InputError(f"{name}: {_expected(form)}")
+    return form
+
+
+def _expected(form: Any) -> str:
+    """Return what was expected, what came instead of a form, and what may have been meant."""
+    expected = "expected a form such as Full(), Diagonal() or Fixed(value), got"
+    if isinstance(form, type):
+        return f"{expected} the class {form.__name__}; call it"
+    if isinstance(form, str):
+        known = {name.lower(): name for name in SIMPLE}
+        near = get_close_matches(form.lower().strip("() "), known, n=1)
+        return f"{expected} {form!r}{f' (did you mean {known[near[0]]}()?)' if near else ''}"
+    if isinstance(form, np.ndarray | list | tuple):
+        return f"{expected} an array; hold known numbers with Fixed(...)"
+    return f"{expected} {form!r}"
