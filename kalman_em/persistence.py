@@ -151,7 +151,7 @@ def _encoded_fit(fitted: Fit) -> dict[str, Any]:
         "fit": _figures(fitted),
         "model": encoded(fitted.model, "model"),
         "specification": _encoded_specification(fitted.specification),
-        "system": {name: _plain(getattr(fitted.system, name)) for name in _names(LinearGaussianSystem)},
+        "system": _encoded_system(fitted.system),
         "em": {name: _plain(getattr(fitted.em, name)) for name in _names(EMResult, but=("params",))},
         "data": _encoded_panel(fitted.panel),
     }
@@ -194,10 +194,16 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
     return Specification(**parts)
 
 
+def _encoded_system(system: LinearGaussianSystem) -> dict[str, Any]:
+    node = {name: _plain(getattr(system, name)) for name in _names(LinearGaussianSystem, but=("dynamics",))}
+    return node | {"dynamics": encoded(system.dynamics, "dynamics")}
+
+
 def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
-    parts: dict[str, Any] = {
-        name: None if node[name] is None else as_array(node[name]) for name in _names(LinearGaussianSystem)
-    }
+    names = _names(LinearGaussianSystem, but=("dynamics",))
+    # Files from before there were gaps do not have the last two.
+    parts: dict[str, Any] = {name: None if node.get(name) is None else as_array(node[name]) for name in names}
+    parts["dynamics"] = decoded(node.get("dynamics"), "dynamics")
     parts["initial_diffuse"] = np.array(node["initial_diffuse"], dtype=bool)
     return LinearGaussianSystem(**parts)
 

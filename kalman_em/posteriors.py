@@ -32,6 +32,8 @@ class FilteredStates:
         hold the finite part, and `diffuse_factors` the rest: P = covs + κ A A', κ to infinity.
     diffuse_factors : ndarray, shape (n_diffuse_steps, d, d)
         A at each of those steps (after the observation), padded with zero columns.
+    times : ndarray, shape (T,), optional
+        The time stamps of the observations, if they had any.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class FilteredStates:
     innovations: Array
     innovation_covs: Array
     diffuse_factors: Array
+    times: Array | None = None
 
     def __post_init__(self) -> None:
         _check_arrays(self, {"predicted_means": 2, "innovations": 2, "diffuse_factors": 3})
@@ -71,6 +74,8 @@ class FilteredStates:
         check_shape(self.innovations, (n_steps, p), "innovations")
         check_shape(self.innovation_covs, (n_steps, p, p), "innovation_covs")
         check_shape(self.diffuse_factors, (len(self.diffuse_factors), d, d), "diffuse_factors")
+        if self.times is not None:
+            check_shape(self.times, (n_steps,), "times")
 
     @property
     def log_likelihood(self) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, as_floats, check_shape, frozen, shape_text
+from kalman_em.dynamics import Dynamics
 from kalman_em.errors import InputError
+from kalman_em.gaps import gaps_of, nearest
 from kalman_em.linalg import checked_covariance
 
 
@@ -24,6 +26,9 @@ class LinearGaussianSystem:
 
     Every matrix is constant, or varies in time with a leading axis. Entry t of F, B, b, G and Q moves the state
     from step t to step t+1, so T-1 entries move through T steps (T entries reach one step beyond).
+
+    With `transition_gaps` the time stamps of the observations say how the state moves: entry k of F, B, b, G and Q
+    is for a gap of `transition_gaps[k]` between two rows, so one system serves series with any time stamps of theirs.
 
     Parameters
     ----------
@@ -47,11 +52,17 @@ class LinearGaussianSystem:
         G: which rows of the state the noise enters; the identity when left out.
     initial_diffuse : array_like of bool, shape (d,), optional
         Elements of the initial state about which nothing is known (a flat prior).
+    transition_gaps : array_like, shape (K,), optional
+        The gaps in time that the K entries of varying transition parameters are for: positive, increasing. The
+        observations then need `times`.
+    dynamics : Dynamics, optional
+        The motion in continuous time that F and G come from; it makes entries for gaps that are not in the table.
 
     Raises
     ------
     InputError
-        If a shape does not fit, a value is not finite, or a covariance is not symmetric and PSD.
+        If a shape does not fit, a value is not finite, a covariance is not symmetric and PSD, or the gaps are not
+        positive and increasing.
 
     References
     ----------
@@ -65,6 +76,16 @@ class LinearGaussianSystem:
     ...     observation_cov=[[15099.0]], initial_mean=[0.0], initial_cov=[[0.0]], initial_diffuse=[True])
     >>> level.state_dim, level.obs_dim, level.is_constant
     (1, 1, True)
+
+    A random walk whose variance grows with time, for gaps of 1 and of 2:
+
+    >>> from kalman_em import Observations, kalman_filter
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[[3.0]], [[6.0]]], transition_gaps=[1.0, 2.0],
+    ...     observation_matrix=[[1.0]], observation_cov=[[1.0]], initial_mean=[0.0], initial_cov=[[1.0]])
+    >>> seen = kalman_filter(walk, Observations([[0.0], [0.0], [0.0]], times=[10.0, 12.0, 13.0]))
+    >>> seen.predicted_covs.ravel().round(3).tolist()
+    [1.0, 6.5, 3.867]
     """
 
     transition_matrix: Array
@@ -79,9 +100,11 @@ class LinearGaussianSystem:
     observation_input: Array | None = None
     noise_selection: Array | None = None
     initial_diffuse: BoolArray | None = None
+    transition_gaps: Array | None = None
+    dynamics: Dynamics | None = None
 
     def __post_init__(self) -> None:
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("transition_gaps", "dynamics")}
         needed = {f.name for f in fields(self) if f.default is MISSING}
         given_arrays = {k: v for k, v in given.items() if k != "initial_diffuse" and (v is not None or k in needed)}
         checked = {k: as_floats(v, k) for k, v in given_arrays.items()}
@@ -116,7 +139,18 @@ class LinearGaussianSystem:
         for name, value in checked.items():
             object.__setattr__(self, name, frozen(value))
         object.__setattr__(self, "initial_diffuse", self._checked_diffuse(given["initial_diffuse"], d))
+        object.__setattr__(self, "transition_gaps", _checked_gaps(self.transition_gaps, self.dynamics))
         self._check_lengths()
+        if self.dynamics is not None:
+            self._check_dynamics(self.dynamics)
+
+    def _check_dynamics(self, dynamics: Dynamics) -> None:
+        if self.noise_selection is None or self.noise_selection.ndim != 3:
+            raise InputError("noise_selection: expected an entry a gap beside dynamics, as Dynamics makes them")
+        if self.transition_cov.ndim != 2:
+            raise InputError("transition_cov: expected a constant covariance of the noises beside dynamics")
+        if np.any(self.transition_offset) or self.transition_input is not None:
+            raise InputError("transition_offset, transition_input: expected none beside dynamics")
 
     def _checked_diffuse(self, value: Any, d: int) -> BoolArray:
         diffuse = np.zeros(d, dtype=bool) if value is None else np.asarray(value)
@@ -132,6 +166,12 @@ class LinearGaussianSystem:
     def _check_lengths(self) -> None:
         observation = {n: len(v) for n, v in self._varying("observation")}
         transition = {n: len(v) for n, v in self._varying("transition")}
+        if self.transition_gaps is not None:
+            n_gaps = len(self.transition_gaps)
+            for name, length in transition.items():
+                if length != n_gaps:
+                    raise InputError(f"{name}: expected {n_gaps} entries, one a gap of transition_gaps, got {length}")
+            transition = {}
         if len(set(observation.values())) > 1 or len(set(transition.values())) > 1:
             raise InputError(f"time-varying matrices: expected one common length, got {observation | transition}")
         if observation and transition:
@@ -172,6 +212,11 @@ class LinearGaussianSystem:
         return not self._varying("observation") and not self._varying("transition")
 
     @property
+    def observes_variably(self) -> bool:
+        """Whether a parameter of the observations varies in time."""
+        return bool(self._varying("observation"))
+
+    @property
     def has_diffuse(self) -> bool:
         """Whether any element of the initial state is diffuse."""
         return bool(np.any(self.initial_diffuse))
@@ -184,14 +229,73 @@ class LinearGaussianSystem:
             copy.__dict__[name] = frozen(value)
         return copy
 
+    def at_gaps(self, gaps: Array) -> LinearGaussianSystem:
+        """Return this system with entries for other `gaps` (K,), positive and increasing, by its `dynamics`.
+
+        Raises
+        ------
+        InputError
+            If it has none.
+        """
+        if self.dynamics is None:
+            raise InputError(
+                f"transition_gaps: have no entry for {_missing_gap(gaps, self.transition_gaps):g}, and there are no "
+                "dynamics to make one"
+            )
+        gaps = frozen(np.array(gaps))
+        moved = {
+            "transition_matrix": self.dynamics.transition_matrices(gaps),
+            "noise_selection": self.dynamics.noise_selections(gaps),
+            "transition_gaps": gaps,
+        }
+        return self.replaced(**moved)
+
+    def along(self, times: Array) -> LinearGaussianSystem:
+        """Return the same system with one entry a step between the rows at `times` (T,), and no gaps.
+
+        Raises
+        ------
+        InputError
+            If a gap is not in the table, and there are no dynamics.
+        """
+        if self.transition_gaps is None:
+            return self
+        found = gaps_of(times, np.array([0, len(times)]))
+        index = found.within(self.transition_gaps)
+        system = self if index is not None else self.at_gaps(found.values)
+        steps = (found.index if index is None else index)[: len(times) - 1]
+        varying: dict[str, Any] = {name: value[steps] for name, value in system._varying("transition")}
+        return replace(system, **varying, transition_gaps=None, dynamics=None)
+
     def check_n_steps(self, n_steps: int) -> None:
         """Raise `InputError` unless time-varying matrices serve a series of `n_steps` rows."""
         for name, value in self._varying("observation"):
             if len(value) != n_steps:
                 raise InputError(f"{name}: expected {n_steps} entries, one a row of values, got {len(value)}")
-        for name, value in self._varying("transition"):
+        for name, value in self._varying("transition") if self.transition_gaps is None else ():
             if len(value) not in (n_steps, n_steps - 1):
                 raise InputError(f"{name}: expected {n_steps - 1} or {n_steps} entries, got {len(value)}")
+
+
+def _checked_gaps(given: Any, dynamics: Any) -> Array | None:
+    if dynamics is not None and not isinstance(dynamics, Dynamics):
+        raise InputError(f"dynamics: expected Dynamics, got {type(dynamics).__name__}")
+    if given is None:
+        if dynamics is not None:
+            raise InputError("transition_gaps: expected the gaps that the entries are for, beside dynamics, got None")
+        return None
+    gaps = as_floats(given, "transition_gaps")
+    if gaps.ndim != 1 or gaps.size == 0:
+        raise InputError(f"transition_gaps: expected shape (K,), K at least 1, got {gaps.shape}")
+    if np.any(gaps <= 0.0) or np.any(np.diff(gaps) <= 0.0):
+        raise InputError("transition_gaps: expected positive, increasing gaps, got others")
+    return gaps
+
+
+def _missing_gap(gaps: Array, table: Array | None) -> float:
+    if table is None or len(table) == 0:
+        return float(gaps[0])
+    return float(gaps[np.argmax(np.abs(table[nearest(table, gaps)] / gaps - 1.0))])
 
 
 def _input_dim(arrays: dict[str, Array]) -> int:

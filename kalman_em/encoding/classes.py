@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kalman_em.dynamics import Dynamics, Noise
 from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
 from kalman_em.encoding.numbers import as_nested
 from kalman_em.errors import InputError
@@ -29,6 +30,8 @@ KNOWN: dict[str, type[Any]] = {
         Fixed,
         BlockDiagonal,
         Diffuse,
+        Dynamics,
+        Noise,
     )
 }
 

@@ -94,7 +94,8 @@ class Fit(Estimates):
         """
         full = self._filtered(series)
         lead = n_leading(self.specification)
-        arrays = {name: getattr(full, name)[lead:] for name in FilteredStates.__dataclass_fields__}
+        parts = {name: getattr(full, name) for name in FilteredStates.__dataclass_fields__}
+        arrays = {name: None if part is None else part[lead:] for name, part in parts.items()}
         return LabelledFilteredStates(
             **arrays, index=self._series(series).index, state_names=self.specification.state_names
         )

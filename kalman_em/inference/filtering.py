@@ -240,6 +240,7 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> F
         innovations=frozen(innovations),
         innovation_covs=frozen(innovation_covs),
         diffuse_factors=result.factors,
+        times=rows.times,
     )
 
 

@@ -33,13 +33,14 @@ def predict_rows(
     *,
     inputs: Any = None,
     last_input: Any = None,
+    times: Any = None,
 ) -> PredictedRows:
     """Predict `n_steps` steps beyond the end of a filtered series.
 
     Parameters
     ----------
     system : LinearGaussianSystem
-        Constant; a time-varying system says nothing of the steps beyond its end.
+        Constant, or moving by gaps in time; another time-varying system says nothing of the steps beyond its end.
     filtered : FilteredStates
         The series so far.
     n_steps : int
@@ -48,6 +49,8 @@ def predict_rows(
         The inputs at the predicted steps; needed if the system has inputs.
     last_input : array_like, shape (k,) or a number for k of 1, optional
         The inputs at the last observed step, which push the first transition.
+    times : array_like, shape (h,), optional
+        The time of each predicted step, after the last observed one; needed if the system moves by gaps in time.
 
     Returns
     -------
@@ -79,14 +82,15 @@ def predict_rows(
     n_steps = as_count(n_steps, "n_steps")
     _check_predictable(system, filtered)
     u = _future_inputs(system, n_steps, inputs, last_input)
-    F, Q = system.transition_matrix, noise_covs(system)
+    system = _with_steps(system, filtered, n_steps, times)
+    F, Q, b = (_each(table, ndim, n_steps) for table, ndim in _parts(system))
     states, covs = np.empty((n_steps, system.state_dim)), np.empty((n_steps, system.state_dim, system.state_dim))
     mean, cov = filtered.filtered_means[-1], filtered.filtered_covs[-1]
     for i in range(n_steps):
-        mean = F @ mean + system.transition_offset
-        cov = symmetrised(F @ cov @ F.T) + Q
+        mean = F[i] @ mean + b[i]
+        cov = symmetrised(F[i] @ cov @ F[i].T) + Q[i]
         if u is not None and system.transition_input is not None:
-            mean = mean + system.transition_input @ u[i]
+            mean = mean + _each(system.transition_input, 2, n_steps)[i] @ u[i]
         states[i], covs[i] = mean, cov
     seen, seen_covs = _observed(system, states, covs, None if u is None else u[1:])
     return PredictedRows(
@@ -100,10 +104,42 @@ def predict_rows(
 def _check_predictable(system: LinearGaussianSystem, filtered: FilteredStates) -> None:
     check_system(system)
     check_filtered(system, filtered)
-    if not system.is_constant:
+    if not system.is_constant and (system.transition_gaps is None or system.observes_variably):
         raise InputError("system: expected a constant system to predict with, got one that varies in time")
     if filtered.n_diffuse_steps == len(filtered.filtered_means):
         raise NumericalError("the state is still diffuse at the end of the series: nothing can be predicted")
+
+
+def _with_steps(
+    system: LinearGaussianSystem, filtered: FilteredStates, n_steps: int, times: Any
+) -> LinearGaussianSystem:
+    """Return the system with one transition a predicted step, if it moves by gaps in time."""
+    if system.transition_gaps is None:
+        if times is not None:
+            raise InputError("times: expected None, because the system moves once a step, whatever the time")
+        return system
+    if times is None:
+        raise InputError(f"times: expected shape ({n_steps},), because the system moves by gaps in time, got None")
+    if filtered.times is None:
+        raise InputError("filtered: expected states with times, because the system moves by gaps in time, got none")
+    ahead = as_floats(times, "times")
+    check_shape(ahead, (n_steps,), "times")
+    whole = np.concatenate([filtered.times[-1:], ahead])
+    if np.any(np.diff(whole) <= 0.0):
+        row = int(np.argmax(np.diff(whole) <= 0.0))
+        raise InputError(f"times: expected increasing times after {whole[row]}, got {whole[row + 1]}")
+    return system.along(whole)
+
+
+def _parts(system: LinearGaussianSystem) -> tuple[tuple[Array, int], ...]:
+    offset = system.transition_offset
+    assert offset is not None  # the system fills it in
+    return (system.transition_matrix, 2), (noise_covs(system), 2), (offset, 1)
+
+
+def _each(array: Array, ndim: int, n_steps: int) -> Array:
+    """Return one entry a step of what is constant or varies."""
+    return array if array.ndim > ndim else np.broadcast_to(array, (n_steps, *array.shape))
 
 
 def _observed(system: LinearGaussianSystem, means: Array, covs: Array, inputs: Array | None) -> tuple[Array, Array]:

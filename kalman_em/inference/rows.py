@@ -10,6 +10,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.errors import InputError
+from kalman_em.gaps import Gaps, gaps_of
 from kalman_em.observations import Observations
 from kalman_em.systems import LinearGaussianSystem
 
@@ -18,6 +19,7 @@ from kalman_em.systems import LinearGaussianSystem
 class Rows:
     """The observations of N series stacked: row `starts[s]` is the first of series s.
 
+    `times` (N,) are the time stamps of the rows, if all series have them.
     `pattern` numbers the distinct missing-data patterns, whose masks (True where observed) are `patterns`. The first
     `n_leading` rows of each series come before the data (`initial_step="before"`): no observation belongs to them.
     """
@@ -28,6 +30,13 @@ class Rows:
     pattern: IntArray
     patterns: BoolArray
     n_leading: int = 0
+    times: Array | None = None
+
+    @cached_property
+    def gaps(self) -> Gaps:
+        """The distinct gaps between time stamps, and the gap after every row."""
+        assert self.times is not None  # `lay` has looked
+        return gaps_of(self.times, self.starts)
 
     @cached_property
     def step(self) -> IntArray:
@@ -66,6 +75,7 @@ def stack_rows(series: Sequence[Observations], n_leading: int = 0) -> Rows:
     inputs = None
     if series[0].inputs is not None:
         inputs = frozen(np.concatenate([one.inputs for one in series if one.inputs is not None]))
+    times = [one.times for one in series if one.times is not None]
     patterns, pattern = _patterns(~np.isnan(values))
     starts = np.concatenate([[0], np.cumsum([one.n_steps for one in series])])
     return Rows(
@@ -75,6 +85,7 @@ def stack_rows(series: Sequence[Observations], n_leading: int = 0) -> Rows:
         pattern=frozen(pattern),
         patterns=frozen(patterns),
         n_leading=n_leading,
+        times=frozen(np.concatenate(times)) if len(times) == len(series) else None,
     )
 
 
@@ -142,6 +153,7 @@ def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
     if not system.is_constant:
         for length in np.diff(rows.starts):
             system.check_n_steps(int(length))
+    system, moves = _moves(system, rows)
     H = _table(system.observation_matrix, 2, rows)
     R = _table(system.observation_cov, 2, rows)
     group_index, group_rows = _groups(rows, H, R)
@@ -150,9 +162,9 @@ def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
     factor = np.zeros((state_dim, state_dim))
     factor[diffuse, np.arange(len(diffuse))] = 1.0
     return SystemRows(
-        transition=_table(system.transition_matrix, 2, rows),
-        offset=_offset(system.transition_offset, system.transition_input, rows),
-        noise_cov=_table(noise_covs(system), 2, rows),
+        transition=_table(system.transition_matrix, 2, rows, moves),
+        offset=_offset(system.transition_offset, system.transition_input, rows, moves),
+        noise_cov=_table(noise_covs(system), 2, rows, moves),
         observation=H,
         observation_offset=_offset(system.observation_offset, system.observation_input, rows),
         observation_cov=R,
@@ -178,23 +190,39 @@ def _diffuse(system: LinearGaussianSystem) -> BoolArray:
     return np.zeros(system.state_dim, dtype=bool) if system.initial_diffuse is None else system.initial_diffuse
 
 
-def _table(array: Array, ndim: int, rows: Rows) -> Table:
+def _moves(system: LinearGaussianSystem, rows: Rows) -> tuple[LinearGaussianSystem, IntArray | None]:
+    """Return the entry of varying transition parameters that holds after each row, if gaps say so (None: the step).
+
+    The system comes back with entries for the gaps of `rows`, where it had not all of them.
+    """
+    if system.transition_gaps is None:
+        return system, None
+    if rows.times is None:
+        raise InputError("times: expected a time for every row, because the system moves by gaps in time, got none")
+    index = rows.gaps.within(system.transition_gaps)
+    return (system, index) if index is not None else (system.at_gaps(rows.gaps.values), rows.gaps.index)
+
+
+def _table(array: Array, ndim: int, rows: Rows, moves: IntArray | None = None) -> Table:
     if array.ndim == ndim:
         return Table(frozen(array[None]), rows.no_index)
+    return Table(array, _steps(array, rows, moves))
+
+
+def _steps(array: Array, rows: Rows, moves: IntArray | None) -> IntArray:
     # A series of T rows needs T-1 transitions; the one past the end is never taken.
-    return Table(array, frozen(np.minimum(rows.step, len(array) - 1)))
+    return frozen(np.minimum(rows.step, len(array) - 1)) if moves is None else moves
 
 
-def _offset(offset: Array | None, matrix: Array | None, rows: Rows) -> Table:
+def _offset(offset: Array | None, matrix: Array | None, rows: Rows, moves: IntArray | None = None) -> Table:
     assert offset is not None  # the system fills it in
     if matrix is None or rows.inputs is None:
-        return _table(offset, 1, rows)
-    step = rows.step
-    base = offset if offset.ndim == 1 else offset[np.minimum(step, len(offset) - 1)]
+        return _table(offset, 1, rows, moves)
+    base = offset if offset.ndim == 1 else offset[_steps(offset, rows, moves)]
     if matrix.ndim == 2:
         pushed = rows.inputs @ matrix.T
     else:
-        pushed = np.einsum("tik,tk->ti", matrix[np.minimum(step, len(matrix) - 1)], rows.inputs)
+        pushed = np.einsum("tik,tk->ti", matrix[_steps(matrix, rows, moves)], rows.inputs)
     return Table(frozen(base + pushed), frozen(np.arange(rows.n_rows)))
 
 

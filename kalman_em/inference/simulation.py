@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ def simulate(
     *,
     inputs: Any = None,
     initial_state: Any = None,
+    times: Any = None,
 ) -> Simulation:
     """Draw a series from the model.
 
@@ -48,6 +49,8 @@ def simulate(
         Needed if the system has inputs.
     initial_state : array_like, shape (d,), optional
         x[0]; drawn from N(m, P) when left out. Needed if the system has a diffuse start.
+    times : array_like, shape (T,), optional
+        The time of each step; needed if the system moves by gaps in time.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def simulate(
             "draw from"
         )
     known = _known_inputs(system, inputs, n_steps)
-    rows = stack_rows([Observations(np.full((n_steps, system.obs_dim), np.nan), inputs=known)])
+    rows = stack_rows([Observations(np.full((n_steps, system.obs_dim), np.nan), times=times, inputs=known)])
     laid = lay(system, rows)
     if initial_state is None:
         root = square_root(system.initial_cov)
@@ -153,7 +156,7 @@ def sample_states(
     noise = rng.standard_normal((n_samples, d)) @ square_root(system.initial_cov).T
     states, values = _draw(_without_offsets(laid), n, noise, rng)
     # Each draw is a series of a panel: its data are y - y+, its smoothed states the correction to x+.
-    series = [Observations(observations.values - drawn, inputs=observations.inputs) for drawn in values]
+    series = [replace(observations, values=observations.values - drawn) for drawn in values]
     rows = stack_rows(series)
     return frozen(states + _smoothed_means(lay(system, rows), rows).reshape(n_samples, n, d))
 

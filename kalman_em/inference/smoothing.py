@@ -150,7 +150,7 @@ def _reduced_innovations(system: LinearGaussianSystem, filtered: FilteredStates)
     """Return the system laid over the innovations, which stand for the observations: both are NaN where missing."""
     innovations = filtered.innovations
     inputs = np.zeros((len(innovations), system.input_dim)) if system.input_dim else None
-    laid = lay(system, stack_rows([Observations(innovations, inputs=inputs)]))
+    laid = lay(system, stack_rows([Observations(innovations, times=filtered.times, inputs=inputs)]))
     n_steps, p = innovations.shape
     no_offset = Table(frozen(np.zeros((1, p))), frozen(np.zeros(n_steps, dtype=np.int64)))
     return laid, reduce_rows(laid, innovations, no_offset)
