@@ -95,7 +95,7 @@ class Fit(Estimates):
         full = self._filtered(series)
         lead = n_leading(self.specification)
         parts = {name: getattr(full, name) for name in FilteredStates.__dataclass_fields__}
-        arrays = {name: None if part is None else part[lead:] for name, part in parts.items()}
+        arrays: dict[str, Any] = {name: None if part is None else part[lead:] for name, part in parts.items()}
         return LabelledFilteredStates(
             **arrays, index=self._series(series).index, state_names=self.specification.state_names
         )
