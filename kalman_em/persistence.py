@@ -201,9 +201,8 @@ def _encoded_system(system: LinearGaussianSystem) -> dict[str, Any]:
 
 def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
     names = _names(LinearGaussianSystem, but=("dynamics",))
-    # Files from before there were gaps do not have the last two.
-    parts: dict[str, Any] = {name: None if node.get(name) is None else as_array(node[name]) for name in names}
-    parts["dynamics"] = decoded(node.get("dynamics"), "dynamics")
+    parts: dict[str, Any] = {name: None if node[name] is None else as_array(node[name]) for name in names}
+    parts["dynamics"] = decoded(node["dynamics"], "dynamics")
     parts["initial_diffuse"] = np.array(node["initial_diffuse"], dtype=bool)
     return LinearGaussianSystem(**parts)
 
