@@ -25,6 +25,9 @@ from kalman_em.leaves import leaf
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
+from kalman_em.models.seasonal import Seasonal
+from kalman_em.models.smooth_trend import SmoothTrend
+from kalman_em.models.structural import Structural
 from kalman_em.observations import Observations, Panel
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
@@ -65,9 +68,12 @@ __all__ = [
     "NumericalError",
     "Observations",
     "Panel",
+    "Seasonal",
+    "SmoothTrend",
     "SmoothedStates",
     "StopReason",
     "Stopping",
+    "Structural",
     "crosscheck",
     "datasets",
     "fit",

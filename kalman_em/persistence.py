@@ -18,7 +18,8 @@ from kalman_em.encoding.layout import laid_out
 from kalman_em.encoding.numbers import as_array, as_nested
 from kalman_em.errors import InputError
 from kalman_em.fitting.result import Fit
-from kalman_em.models.specification import Slot, Specification
+from kalman_em.models.slots import Slot
+from kalman_em.models.specification import Specification
 from kalman_em.observations import Observations, Panel
 from kalman_em.systems import LinearGaussianSystem
 from kalman_em.version import VERSION
@@ -173,22 +174,40 @@ def _figures(fitted: Fit) -> dict[str, Any]:
 
 
 def _encoded_specification(specification: Specification) -> dict[str, Any]:
-    node = {name: _plain(getattr(specification, name)) for name in _names(Specification, but=("forms", "slots"))}
-    node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
-    node["slots"] = {
-        name: [slot.parameter, None if slot.rows is None else [slot.rows.start, slot.rows.stop]]
-        for name, slot in specification.slots.items()
+    node = {
+        name: _plain(getattr(specification, name))
+        for name in _names(Specification, but=("forms", "slots", "components"))
     }
+    node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
+    node["slots"] = {name: _encoded_slot(slot) for name, slot in specification.slots.items()}
+    node["components"] = {name: [part.start, part.stop] for name, part in specification.components.items()}
     return node
 
 
+def _encoded_slot(slot: Slot) -> list[Any]:
+    rows = None if slot.rows is None else [slot.rows.start, slot.rows.stop]
+    node: list[Any] = [slot.parameter, rows]
+    if slot.copies > 1 or slot.entries is not None:
+        node.append({name: _plain(getattr(slot, name)) for name in ("copies", "shape", "kind")})
+        node[-1]["entries"] = None if slot.entries is None else [list(entry) for entry in slot.entries]
+    return node
+
+
+def _decoded_slot(node: list[Any]) -> Slot:
+    parameter, rows, *more = node
+    parts = dict(more[0]) if more else {}
+    if parts:
+        parts["shape"] = tuple(parts["shape"])
+        parts["entries"] = None if parts["entries"] is None else tuple(tuple(entry) for entry in parts["entries"])
+    return Slot(parameter, None if rows is None else slice(*rows), **parts)
+
+
 def _decoded_specification(node: dict[str, Any]) -> Specification:
-    parts = {name: node[name] for name in _names(Specification)}
+    parts = {name: node[name] for name in _names(Specification, but=("components",))}
     parts["forms"] = {name: decoded(form, name) for name, form in node["forms"].items()}
-    parts["slots"] = {
-        name: Slot(parameter, None if rows is None else slice(*rows))
-        for name, (parameter, rows) in node["slots"].items()
-    }
+    parts["slots"] = {name: _decoded_slot(slot) for name, slot in node["slots"].items()}
+    # Fits saved before there were sums have none.
+    parts["components"] = {name: slice(*rows) for name, rows in node.get("components", {}).items()}
     parts["state_names"] = tuple(node["state_names"])
     parts["noise_selection"] = None if node["noise_selection"] is None else as_array(node["noise_selection"])
     return Specification(**parts)

@@ -24,6 +24,8 @@ parameters.json, smoothed.csv, forecast.csv (with --forecast) and plot.png. The 
 field (or NA, NaN, null) is a missing value. The first column labels the rows if it is called date, year or the like,
 or holds dates or growing whole numbers; the other columns of numbers are the values. Nothing is sorted, skipped or
 filled in unless an option says so."""
+MODEL = f"""a sum such as "local-linear-trend + seasonal(12)", arguments in brackets as in Python; one of:
+{", ".join(model_names())}"""
 STATUS = """Exit status: 0 when done (also when EM did not converge, which the summary says, or with --quiet a line on
 stderr), 2 when something given is wrong, 1 when the program is at fault or the reader of its output left, 130 after
 Ctrl-C; Ctrl-C during EM keeps the best parameters so far, and the command goes on with them."""
@@ -89,7 +91,7 @@ def _add_fit(commands: argparse._SubParsersAction[Parser], run: Command) -> None
     )
     add = parser.add_argument
     add("csv", metavar="CSV", help="a CSV file, rows in time order; - for standard input")
-    add("--model", required=True, metavar="MODEL", help=f"one of: {', '.join(model_names())}")
+    add("--model", required=True, metavar="MODEL", help=MODEL)
     add("--covariance", default="full", metavar="FORM", help="noise of several columns: full (default) or diagonal")
     _add_reading(parser)
     add("--forecast", type=_steps, default=0, metavar="N", help="forecast N rows ahead")

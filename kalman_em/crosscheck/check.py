@@ -19,8 +19,8 @@ from kalman_em.fitting.result import Fit
 from kalman_em.fitting.starting import free_values
 from kalman_em.linalg import smallest_scaled_eigenvalue
 from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import COVARIANCES
-from kalman_em.models.structural import data_scale
 from kalman_em.systems import LinearGaussianSystem
 
 # Data that vary by less than this meet statsmodels' absolute tolerances.

@@ -14,6 +14,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic
+from kalman_em.em.repeated import Repeated
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import kalman_filter
 from kalman_em.inference.smoothing import rts_smoother
@@ -111,6 +112,10 @@ def covariance_members(form: Any, origin: Array, deviations: Array) -> tuple[int
         return size, lambda vector: np.diag(variances * np.exp(2.0 * _bounded(vector)))
     if isinstance(form, BlockDiagonal):
         return _blocks(form, origin, deviations)
+    if isinstance(form, Repeated):
+        n = len(origin) // form.copies
+        size, block = covariance_members(form.form, origin[:n, :n], deviations[:n])
+        return size, lambda vector: np.asarray(np.kron(np.eye(form.copies), block(vector)))
     size, full = _full(origin, deviations)
     if isinstance(form, Full):
         return size, full

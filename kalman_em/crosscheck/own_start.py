@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
-from kalman_em.models.structural import data_scale
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 

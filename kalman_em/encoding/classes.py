@@ -11,18 +11,26 @@ from typing import Any
 import numpy as np
 
 from kalman_em.dynamics import Dynamics, Noise
+from kalman_em.em.entries import Entries
 from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em.em.repeated import Repeated
 from kalman_em.encoding.numbers import as_nested
 from kalman_em.errors import InputError
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
+from kalman_em.models.seasonal import Seasonal
+from kalman_em.models.smooth_trend import SmoothTrend
+from kalman_em.models.structural import Structural
 
 KNOWN: dict[str, type[Any]] = {
     cls.__name__: cls
     for cls in (
         LocalLevel,
         LocalLinearTrend,
+        SmoothTrend,
+        Seasonal,
+        Structural,
         LinearGaussian,
         Full,
         Diagonal,
@@ -32,6 +40,8 @@ KNOWN: dict[str, type[Any]] = {
         Diffuse,
         Dynamics,
         Noise,
+        Entries,
+        Repeated,
     )
 }
 

@@ -18,8 +18,8 @@ from kalman_em.frames import check_regular, to_panel
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
+from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
-from kalman_em.models.structural import data_scale
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 

@@ -14,6 +14,7 @@ from kalman_em.diagnostics import Consistency, consistency
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.fitting.ahead import drawn, forecasted
+from kalman_em.fitting.decomposition import decomposed
 from kalman_em.fitting.estimates import Estimates
 from kalman_em.fitting.extending import extended
 from kalman_em.fitting.learning import learn
@@ -135,6 +136,47 @@ class Fit(Estimates):
             index=self._series(series).index,
             state_names=self.specification.state_names,
         )
+
+    def components(self, levels: Any = (95,), *, series: Hashable | None = None) -> pd.DataFrame:
+        """Return the data taken apart: what every component of a sum adds to them, given all data, and what is left.
+
+        The contributions are in the units of the data; with ``residual`` (data minus their sum, NaN where nothing was
+        observed) and ``offset`` (where the model has one) they add up to the data. A model that is no sum is taken
+        apart by its states.
+
+        Parameters
+        ----------
+        levels : sequence of float, or one
+            Levels of the bands, per cent.
+        series : hashable, optional
+            The series of a panel.
+
+        Returns
+        -------
+        DataFrame
+            ``<component>``, ``<component>_sd`` and, for each level, ``<component>_lower_95``, ``<component>_upper_95``;
+            of several columns of data ``<component>.<column>`` in their place.
+
+        Raises
+        ------
+        InputError
+            If a level is not above 0 and below 100 or repeats, or there is no such series.
+
+        References
+        ----------
+        Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, section 2.3.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> gas = [160.1, 129.7, 84.8, 120.1, 160.1, 124.9, 84.8, 116.9, 169.7, 140.9, 89.7, 123.3, 187.3, 144.1, 92.9]
+        >>> parts = kem.fit(kem.LocalLevel() + kem.Seasonal(4), gas).components(levels=())
+        >>> parts.columns.tolist()
+        ['level', 'level_sd', 'seasonal', 'seasonal_sd', 'residual', 'residual_sd']
+        >>> bool(abs(parts.level + parts.seasonal + parts.residual - gas).max() < 1e-9)
+        True
+        """
+        return decomposed(self, series, levels)
 
     def impute(self, levels: Any = (), *, series: Hashable | None = None) -> pd.DataFrame:
         """Return the data with gaps filled by their expectation given everything observed.

@@ -11,7 +11,8 @@ from kalman_em.arrays import Array, as_floats
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.linalg import checked_covariance
 from kalman_em.models.leading import n_leading
-from kalman_em.models.specification import COVARIANCES, Slot, Specification
+from kalman_em.models.slots import Slot
+from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
 
 # A value may miss its form by this share of itself, or of the size that its row and column give it: rounding.
@@ -36,11 +37,7 @@ def started(specification: Specification, base: LinearGaussianSystem, start: Any
     given = {name: _checked(specification, base, name, value) for name, value in start.items()}
     for name, array in given.items():
         slot = specification.slots[name]
-        if slot.rows is None:
-            values[slot.parameter] = array
-        else:
-            values[slot.parameter] = values[slot.parameter].copy()
-            values[slot.parameter][slot.rows, slot.rows] = array
+        values[slot.parameter] = slot.put(values[slot.parameter], array)
     system = specification.projected(values)
     for name, array in given.items():
         _check_form(array, named_value(specification, specification.slots[name], system), name)

@@ -12,6 +12,7 @@ from kalman_em.arrays import Array
 from kalman_em.em.result import EMResult
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.specification import Specification
+from kalman_em.models.structural import Structural
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -91,7 +92,12 @@ def _in_series(panel: Panel) -> str:
 def _title(fitted: Summarised) -> str:
     panel = fitted.panel
     columns = ", ".join(panel.names[:4]) + (", ..." if len(panel.names) > 4 else "")
-    return f"{type(fitted.model).__name__} of {columns}"
+    return f"{_model_name(fitted.model)} of {columns}"
+
+
+def _model_name(model: object) -> str:
+    parts = model.components if isinstance(model, Structural) else (model,)
+    return " + ".join(type(part).__name__ for part in parts)
 
 
 def _facts(fitted: Summarised) -> list[str]:
@@ -123,7 +129,7 @@ def _parameter_lines(fitted: Summarised) -> list[str]:
     lines: list[str] = []
     for name, value in fitted.params.items():
         slot = specification.slots[name]
-        learnt = specification.is_free(slot.parameter)
+        learnt = specification.is_learnt(name)
         if not learnt and not np.any(value):
             continue
         mark = "" if learnt else "   (fixed)"
@@ -140,6 +146,12 @@ def _parameter_lines(fitted: Summarised) -> list[str]:
 def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:
     specification, columns = fitted.specification, list(fitted.panel.names)
     slot = specification.slots[name]
+    if slot.entries is not None:
+        n = slot.shape[-1]
+        numbers = [str(i + 1) for i in range(n)] if n > 1 else [""]
+        return (numbers, [""]) if len(slot.shape) == 1 else (columns, numbers)
+    if slot.parameter == "transition_cov" and slot.rows is not None and specification.components:
+        return columns, columns
     states = list(specification.state_names)
     inputs = [f"u{i + 1}" for i in range(specification.input_dim)]
     noises = (

@@ -10,6 +10,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.forms import BlockDiagonal, Full, Isotropic
+from kalman_em.em.repeated import Repeated
 from kalman_em.errors import NumericalError
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -160,6 +161,11 @@ def _tied(form: Any, dim: int) -> Iterator[tuple[int, ...]]:
     # any variance beside it, a covariance with it raises the likelihood to first order, for or against.
     if isinstance(form, Isotropic | Full):
         yield tuple(range(dim))
+        return
+    if isinstance(form, Repeated):
+        size = dim // form.copies
+        for positions in _tied(form.form, size) if size > 1 else [(0,)]:
+            yield tuple(copy * size + position for copy in range(form.copies) for position in positions)
         return
     blocks = form.blocks if isinstance(form, BlockDiagonal) else [(None, 1)] * dim
     first = 0

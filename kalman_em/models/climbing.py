@@ -15,8 +15,9 @@ import numpy as np
 import scipy
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, Isotropic
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic
 from kalman_em.em.problem import EMProblem
+from kalman_em.em.repeated import Repeated
 from kalman_em.errors import NumericalError
 from kalman_em.inference.expectations import Expectations
 from kalman_em.linalg import symmetrised
@@ -34,11 +35,22 @@ NEAR = 1e-12
 
 @dataclass(frozen=True)
 class Block:
-    """A square block of a noise covariance with one form."""
+    """A square block of a noise covariance with one form, or `copies` equal ones after another."""
 
     parameter: str
     rows: slice
     form: Any
+    copies: int = 1
+
+    @property
+    def first(self) -> slice:
+        """The rows of the first copy: all rows of a block that stands there once."""
+        return slice(self.rows.start, self.rows.start + self.size)
+
+    @property
+    def size(self) -> int:
+        """The rows of one copy."""
+        return int(self.rows.stop - self.rows.start) // self.copies
 
 
 def climbed(
@@ -98,18 +110,19 @@ def _blocks(specification: Specification, name: str) -> Iterator[Block]:
     parts = form.blocks if isinstance(form, BlockDiagonal) else [(form, dim)]
     first = 0
     for part, size in parts:
-        if not isinstance(part, Fixed):
-            yield Block(name, slice(first, first + size), part)
+        if part.n_free_in_covariance(size) > 0:
+            copies = part.copies if isinstance(part, Repeated) else 1
+            yield Block(name, slice(first, first + size), part.form if isinstance(part, Repeated) else part, copies)
         first += size
 
 
 def _units(system: LinearGaussianSystem, block: Block) -> Array:
     """Return the scale of each coordinate: its standard deviation at the start."""
-    return np.asarray(np.sqrt(np.diagonal(getattr(system, block.parameter))[block.rows]))
+    return np.asarray(np.sqrt(np.diagonal(getattr(system, block.parameter))[block.first]))
 
 
 def _packed(system: LinearGaussianSystem, block: Block, unit: Array) -> Array:
-    cov = getattr(system, block.parameter)[block.rows, block.rows] / np.outer(unit, unit)
+    cov = getattr(system, block.parameter)[block.first, block.first] / np.outer(unit, unit)
     if isinstance(block.form, Isotropic):
         return np.asarray(np.sqrt(np.diagonal(cov)[:1]))
     if isinstance(block.form, Diagonal):
@@ -127,7 +140,7 @@ def _factors(blocks: list[Block], vector: Array) -> Iterator[tuple[Block, Array,
     """Yield each block's factor L in its units, and where it stands in the vector."""
     first = 0
     for block in blocks:
-        n = block.rows.stop - block.rows.start
+        n = block.size
         size = {Isotropic: 1, Diagonal: n}.get(type(block.form), n * (n + 1) // 2)
         place = slice(first, first + size)
         factor = np.zeros((n, n))
@@ -152,7 +165,7 @@ def _unpacked(
                 else np.maximum(cov, thinnest * np.eye(len(cov)))
             )
         whole = values.get(block.parameter, np.array(getattr(system, block.parameter)))
-        whole[block.rows, block.rows] = symmetrised(cov * np.outer(unit, unit))
+        whole[block.rows, block.rows] = np.kron(np.eye(block.copies), symmetrised(cov * np.outer(unit, unit)))
         values[block.parameter] = whole
     return system.replaced(**values)
 
@@ -180,7 +193,9 @@ def _score(
     gradient = np.zeros(len(vector))
     for (block, factor, place), unit in zip(_factors(blocks, vector), units, strict=True):
         scatter, count = scatters[block.parameter]
-        scaled = scatter[block.rows, block.rows] / np.outer(unit, unit)
+        copies = scatter[block.rows, block.rows].reshape(block.copies, block.size, block.copies, block.size)
+        scaled = np.einsum("aiaj->ij", copies) / np.outer(unit, unit)
+        count *= block.copies
         diagonal = np.diagonal(factor)
         kept = factor + np.diag(np.where(np.abs(diagonal) < NEAR, np.copysign(NEAR, diagonal) - diagonal, 0.0))
         white = np.linalg.solve(kept, np.linalg.solve(kept, scaled).T) - count * np.eye(len(kept))

@@ -16,8 +16,9 @@ from kalman_em.errors import InputError, NumericalError
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
-from kalman_em.models.specification import Slot, Specification
-from kalman_em.models.structural import data_scale
+from kalman_em.models.scale import data_scale
+from kalman_em.models.slots import Slot
+from kalman_em.models.specification import Specification
 from kalman_em.models.subspace import correlations, subspace_values
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem

@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
+from kalman_em.models.component import Component, Noise
 from kalman_em.models.keywords import checks_keywords
-from kalman_em.models.specification import Specification
-from kalman_em.models.structural import profiled_start, scattered, structural_specification
+from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
-from kalman_em.systems import LinearGaussianSystem
 
-TRANSITION = np.eye(1)
-RATIOS = ([1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0],)
+# Variances that a start tries, as multiples of that of the observations.
+RATIOS = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 
 
 @checks_keywords
 @dataclass(frozen=True, kw_only=True)
-class LocalLevel:
+class LocalLevel(Additive):
     """A level that walks at random, one a column of the data, seen through noise.
 
     .. math:: \\mu_{t+1} = \\mu_t + w_t, \\; w_t \\sim N(0, Q), \\qquad y_t = \\mu_t + v_t, \\; v_t \\sim N(0, R)
@@ -64,24 +63,25 @@ class LocalLevel:
             checked_covariance_form(getattr(self, name), name)
         check_initial_forms(self.initial_mean, self.initial_cov)
 
-    def specify(self, panel: Panel) -> Specification:
-        """Return the specification for the columns of `panel`."""
-        return structural_specification(
-            panel,
-            component_names=["level"],
-            transition=TRANSITION,
-            noise_forms={"level_cov": self.level_cov},
-            observation_cov=self.observation_cov,
-            initial_mean=self.initial_mean,
+    @property
+    def base(self) -> str:
+        """What it is called in a sum."""
+        return "level"
+
+    @property
+    def distinction(self) -> str:
+        """Nothing: a sum has one level."""
+        return ""
+
+    def component(self, name: str, panel: Panel) -> Component:
+        """Return the level as a part of a sum."""
+        del panel
+        return Component(
+            name=name,
+            states=("level",),
+            transition=np.eye(1),
+            observation=np.ones(1),
+            noises=(Noise(name="level_cov", form=self.level_cov, states=(0,), ratios=RATIOS),),
             initial_cov=self.initial_cov,
+            initial_mean=self.initial_mean,
         )
-
-    def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
-        """Return the best of a grid of signal-to-noise ratios."""
-        return profiled_start(specification, panel, TRANSITION, RATIOS)
-
-    def random_start(
-        self, specification: Specification, panel: Panel, rng: np.random.Generator
-    ) -> LinearGaussianSystem:
-        """Return that start with its variances scattered."""
-        return scattered(specification, self.start(specification, panel), rng)

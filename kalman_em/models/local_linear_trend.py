@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
+from kalman_em.models.component import Component, Noise
 from kalman_em.models.keywords import checks_keywords
-from kalman_em.models.specification import Specification
-from kalman_em.models.structural import profiled_start, scattered, structural_specification
+from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
-from kalman_em.systems import LinearGaussianSystem
 
-TRANSITION = np.array([[1.0, 1.0], [0.0, 1.0]])
-RATIOS = ([1e-4, 1e-2, 0.1, 1.0, 10.0, 100.0], [1e-6, 1e-4, 1e-2, 0.1, 1.0, 10.0])
+# Variances that a start tries, as multiples of that of the observations.
+LEVEL_RATIOS = (1e-4, 1e-2, 0.1, 1.0, 10.0, 100.0)
+SLOPE_RATIOS = (1e-6, 1e-4, 1e-2, 0.1, 1.0, 10.0)
 
 
 @checks_keywords
 @dataclass(frozen=True, kw_only=True)
-class LocalLinearTrend:
+class LocalLinearTrend(Additive):
     """A level that moves by a slope, both walking at random, one pair a column of the data.
 
     .. math::
@@ -70,24 +70,28 @@ class LocalLinearTrend:
             checked_covariance_form(getattr(self, name), name)
         check_initial_forms(self.initial_mean, self.initial_cov)
 
-    def specify(self, panel: Panel) -> Specification:
-        """Return the specification for the columns of `panel`."""
-        return structural_specification(
-            panel,
-            component_names=["level", "slope"],
-            transition=TRANSITION,
-            noise_forms={"level_cov": self.level_cov, "slope_cov": self.slope_cov},
-            observation_cov=self.observation_cov,
-            initial_mean=self.initial_mean,
+    @property
+    def base(self) -> str:
+        """What it is called in a sum."""
+        return "trend"
+
+    @property
+    def distinction(self) -> str:
+        """Nothing: a sum has one trend."""
+        return ""
+
+    def component(self, name: str, panel: Panel) -> Component:
+        """Return the trend as a part of a sum."""
+        del panel
+        return Component(
+            name=name,
+            states=("level", "slope"),
+            transition=np.array([[1.0, 1.0], [0.0, 1.0]]),
+            observation=np.array([1.0, 0.0]),
+            noises=(
+                Noise(name="level_cov", form=self.level_cov, states=(0,), ratios=LEVEL_RATIOS),
+                Noise(name="slope_cov", form=self.slope_cov, states=(1,), ratios=SLOPE_RATIOS),
+            ),
             initial_cov=self.initial_cov,
+            initial_mean=self.initial_mean,
         )
-
-    def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
-        """Return the best of a grid of signal-to-noise ratios."""
-        return profiled_start(specification, panel, TRANSITION, RATIOS)
-
-    def random_start(
-        self, specification: Specification, panel: Panel, rng: np.random.Generator
-    ) -> LinearGaussianSystem:
-        """Return that start with its variances scattered."""
-        return scattered(specification, self.start(specification, panel), rng)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from kalman_em.em.forms import (
     covariance_form,
 )
 from kalman_em.errors import InputError
+from kalman_em.models.slots import Slot
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -36,26 +38,13 @@ COEFFICIENTS = (
 COVARIANCES = ("transition_cov", "observation_cov", "initial_cov")
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Where a named parameter lives: a parameter of the system, and for a block of a covariance its rows."""
-
-    parameter: str
-    rows: slice | None = None
-
-    def read(self, system: LinearGaussianSystem) -> Array:
-        """Return the named value out of `system`."""
-        value: Array = getattr(system, self.parameter)
-        return value if self.rows is None else value[self.rows, self.rows]
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Specification:
     """A linear-Gaussian model laid out for data with p columns and k inputs.
 
     `forms` maps every parameter name of `LinearGaussianSystem` to its form; `slots` maps the names that users
     see to places in the system; `initial_step` is "first" (the prior is on the state at the first observation)
-    or "before" (one step earlier).
+    or "before" (one step earlier). `components` names the states of each part of a sum.
     """
 
     state_dim: int
@@ -66,6 +55,7 @@ class Specification:
     state_names: tuple[str, ...]
     noise_selection: Array | None = None
     initial_step: str = "first"
+    components: Mapping[str, slice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.initial_step not in ("first", "before"):
@@ -151,6 +141,24 @@ class Specification:
     def is_free(self, name: str) -> bool:
         """Whether any number of a parameter is learnt."""
         return name in self._free
+
+    def is_learnt(self, name: str) -> bool:
+        """Whether any number of the parameter that users know as `name` is learnt."""
+        slot = self.slots[name]
+        if not self.is_free(slot.parameter):
+            return False
+        if slot.parameter in COEFFICIENTS:
+            free = np.any(self.constraint(slot.parameter).design != 0.0, axis=1).reshape(self.shape(slot.parameter))
+            return bool(np.any(free if slot.entries is None else free[slot.places]))
+        form = self.forms[slot.parameter]
+        if slot.rows is None or not isinstance(form, BlockDiagonal):
+            return True
+        firsts = [0, *accumulate(size for _, size in form.blocks)]
+        return any(
+            block.n_free_in_covariance(size) > 0
+            for (block, size), first in zip(form.blocks, firsts, strict=False)
+            if slot.rows.start <= first < slot.rows.stop
+        )
 
     @cached_property
     def _free(self) -> frozenset[str]:

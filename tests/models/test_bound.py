@@ -15,7 +15,7 @@ from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.bound import expected_gain
 from kalman_em.models.leading import with_leading_rows
 from kalman_em.models.problem import LinearGaussianProblem
-from kalman_em.models.structural import data_scale
+from kalman_em.models.scale import data_scale
 
 CASES = {
     "plain": {},

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import kalman_em as kem
-from kalman_em.models.structural import data_scale, profiled_start, scattered
+from kalman_em.models.profile import profiled_start, scattered
+from kalman_em.models.scale import data_scale
 
 
 def panel_of(*series):
@@ -30,6 +31,12 @@ def test_the_scale_of_a_column_is_its_deviation_or_its_size():
     np.testing.assert_allclose(data_scale(panel_of([1.0, 2.0], [6.0])), [np.std([1.0, 2.0, 6.0])])
 
 
+def level_of(ratios):
+    """Return the local level with a grid of its own."""
+    level = kem.LocalLevel().component("level", None)
+    return [replace(level, noises=(replace(level.noises[0], ratios=tuple(ratios)),))]
+
+
 @pytest.mark.parametrize("gaps", [False, True])
 def test_the_profiled_start_is_the_highest_of_its_grid_at_the_best_scale(gaps):
     ratios = [0.001, 0.1, 10.0, 1000.0]
@@ -39,7 +46,7 @@ def test_the_profiled_start_is_the_highest_of_its_grid_at_the_best_scale(gaps):
             values[[0, 7, 8, 30]] = np.nan
         panel = panel_of(values[:40], values[40:])
         specification = kem.LocalLevel().specify(panel)
-        start = profiled_start(specification, panel, np.eye(1), [ratios])
+        start = profiled_start(specification, panel, level_of(ratios))
 
         def height(ratio, unit, start=start, panel=panel):
             changed = replace(start, transition_cov=[[ratio * unit]], observation_cov=[[unit]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kalman_em as kem
-from kalman_em.models.structural import data_scale
+from kalman_em.models.scale import data_scale
 from kalman_em.models.subspace import correlations, subspace_values
 
 

@@ -11,7 +11,7 @@ from oracles.dense import DenseGaussian
 import kalman_em as kem
 from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
-from kalman_em.models.structural import data_scale
+from kalman_em.models.scale import data_scale
 from support.systems import at
 
 COEFFICIENTS, COVARIANCES = "FbBHdDm", "QRP"

@@ -1,0 +1,130 @@
+"""One part of a sum: its states, how they move, what moves them, and what of them is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.em.forms import Diffuse, Fixed
+from kalman_em.observations import Panel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """A noise that enters states of a component: the form of its covariance over the columns of the data, (p, p).
+
+    With several `states` there are as many independent noises, of equal covariance. `ratios` are the variances
+    that a start tries, as multiples of that of the observations.
+    """
+
+    name: str
+    form: Any
+    states: tuple[int, ...]
+    ratios: tuple[float, ...]
+
+    @property
+    def tried(self) -> tuple[float, ...]:
+        """The ratios that a start tries: 0 alone where the model says so."""
+        is_zero = isinstance(self.form, Fixed) and not np.any(self.form.value)
+        return (0.0,) if is_zero else self.ratios
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficient:
+    """A named set of learnt numbers of the transition of one column: entries (row, column, number, weight).
+
+    Each of the `size` numbers stands in the entries that name its position, times the weight. `shown` says how they
+    are reported: (name, kind, entries) as a `Slot` has them.
+    """
+
+    free: tuple[tuple[int, int, int, float], ...]
+    size: int
+    shown: tuple[tuple[str, str, tuple[tuple[int, int], ...]], ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Component:
+    """The part of a state-space model that one summand brings, for one column of the data.
+
+    Every column of the data has a set of these c states of its own; the noises join them.
+
+    Attributes
+    ----------
+    name : str
+        What the contribution is called.
+    states : tuple of str
+        Names of the c states.
+    transition : ndarray, shape (c, c)
+        The block of F; where `coefficient` is given, its known part.
+    observation : ndarray, shape (c,)
+        The row of H.
+    noises : tuple of Noise
+        What moves the states.
+    coefficient : Coefficient, optional
+        What is learnt of the transition.
+    transitions : tuple of ndarray (c, c)
+        The transitions that a start tries; the known one where nothing is learnt.
+    initial_cov, initial_mean : form
+        Of the states at the first observation, over states and columns; diffuse as a rule.
+    frequencies : tuple of float
+        Angles a step of oscillations that never die away: no two summands may share one.
+    """
+
+    name: str
+    states: tuple[str, ...]
+    transition: Array
+    observation: Array
+    noises: tuple[Noise, ...]
+    coefficient: Coefficient | None = None
+    transitions: tuple[Array, ...] = ()
+    initial_cov: Any = field(default_factory=Diffuse)
+    initial_mean: Any = None
+    frequencies: tuple[float, ...] = ()
+
+    @property
+    def state_dim(self) -> int:
+        """Number of states a column, c."""
+        return len(self.states)
+
+    @property
+    def tried_transitions(self) -> tuple[Array, ...]:
+        """The transitions that a start tries, at least one."""
+        return self.transitions or (self.transition,)
+
+
+@runtime_checkable
+class Summand(Protocol):
+    """What `Structural` asks of its parts.
+
+    `base` is what the part is called where it is the only one of its kind, `distinction` what tells it from others.
+    """
+
+    observation_cov: Any
+
+    @property
+    def base(self) -> str: ...
+
+    @property
+    def distinction(self) -> str: ...
+
+    def component(self, name: str, panel: Panel) -> Component:
+        """Return the component for the columns of `panel`, under a name that is unique in the sum."""
+        ...
+
+
+def distinct_names(parts: Sequence[Summand]) -> list[str]:
+    """Return a name for each part: its base, with its distinction or else a number where several have that base."""
+    names = []
+    for position, part in enumerate(parts):
+        alike = [other for other in parts if other.base == part.base]
+        if len(alike) == 1:
+            names.append(part.base)
+            continue
+        told_apart = part.distinction and len({other.distinction for other in alike}) == len(alike)
+        before = sum(other.base == part.base for other in parts[:position])
+        names.append(f"{part.base}_{part.distinction if told_apart else before + 1}")
+    return names

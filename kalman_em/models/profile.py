@@ -1,0 +1,210 @@
+"""Starts for sums: the noise ratios and transitions of highest likelihood, the common scale in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, product
+from math import prod
+
+import numpy as np
+import scipy
+
+from kalman_em.arrays import Array
+from kalman_em.errors import NumericalError
+from kalman_em.inference.filtering import kalman_filter
+from kalman_em.models.component import Component
+from kalman_em.models.scale import data_scale
+from kalman_em.models.specification import Specification
+from kalman_em.observations import Observations, Panel
+from kalman_em.systems import LinearGaussianSystem
+
+# The part of a series that the profile of the start looks at: enough to see the signal-to-noise ratio.
+PROFILED_ROWS = 2000
+# A grid of at most so many points is searched whole; a larger one along its axes, in at most so many rounds.
+WHOLE_GRID = 64
+ROUNDS = 4
+
+Point = tuple[int, ...]
+
+
+def profiled_start(specification: Specification, panel: Panel, components: Sequence[Component]) -> LinearGaussianSystem:
+    """Return the start whose noise ratios and transitions have the highest likelihood on a grid, column by column.
+
+    For each point of the grid the common scale has a closed form, so the grid is free of the units of the data; the
+    diffuse start makes it free of their origin.
+    """
+    p = panel.obs_dim
+    found = [_profiled_column(panel, column, components) for column in range(p)]
+    R = np.array([column[0] for column in found])
+    Q = np.array([column[1] for column in found]).T
+    blocks = [column[2] for column in found]
+    first = np.array([_first_value(panel, column) for column in range(p)])
+    n_states = sum(component.state_dim for component in components)
+    values = {
+        "observation_cov": np.diag(R),
+        "transition_cov": np.diag(Q.ravel()),
+        "transition_matrix": _interleaved(blocks),
+        "initial_mean": np.concatenate([first, np.zeros((n_states - 1) * p)]),
+        "initial_cov": np.diag(_initial_variances(R, Q, n_states)),
+    }
+    return specification.projected(values)
+
+
+def scattered(
+    specification: Specification, system: LinearGaussianSystem, rng: np.random.Generator
+) -> LinearGaussianSystem:
+    """Return `system` with every variance multiplied by a log-normal factor (a factor of e is one sigma).
+
+    What is learnt of the transition is drawn towards another that does not explode.
+    """
+    values = {
+        name: _rescaled(getattr(system, name), rng) for name in ("transition_cov", "observation_cov", "initial_cov")
+    }
+    F = system.transition_matrix
+    if specification.is_free("transition_matrix"):
+        F = F + 0.2 * rng.standard_normal(F.shape)
+        F = F / max(float(np.abs(np.linalg.eigvals(F)).max()), 1.0)
+    return specification.projected({**values, "transition_matrix": F, "initial_mean": system.initial_mean})
+
+
+def _interleaved(blocks: Sequence[Array]) -> Array:
+    """Return F (c p, c p) of one (c, c) transition a column."""
+    p = len(blocks)
+    return np.asarray(sum(np.kron(block, np.outer(unit, unit)) for block, unit in zip(blocks, np.eye(p), strict=True)))
+
+
+def _initial_variances(R: Array, Q: Array, n_states: int) -> Array:
+    if not len(Q):
+        return np.tile(R, n_states)
+    rows = [R + Q[0], *(Q[min(i, len(Q) - 1)] + Q[0] for i in range(1, n_states))]
+    return np.concatenate(rows)
+
+
+def _profiled_column(panel: Panel, column: int, components: Sequence[Component]) -> tuple[float, Array, Array]:
+    """Return R, the variances of all noises (one entry a noisy state) and the transition of one column."""
+    search = _Search(panel, column, components)
+    best, height = search.start, -np.inf
+    if prod(search.sizes) <= WHOLE_GRID:
+        for point in product(*(range(size) for size in search.sizes)):
+            if search.height(point) > height:
+                best, height = point, search.height(point)
+    else:
+        best = search.climbed()
+    scale = float(data_scale(panel)[column])
+    unit = scale**2 * search.unit(best)
+    return unit, unit * search.variances(best), search.transition(best)
+
+
+class _Search:
+    """The grid of one column: an axis for each noise, then one for each component whose transition is learnt."""
+
+    def __init__(self, panel: Panel, column: int, components: Sequence[Component]) -> None:
+        self.components = components
+        self.noises = [noise for component in components for noise in component.noises]
+        self.learnt = [component for component in components if len(component.tried_transitions) > 1]
+        self.sizes = [len(noise.tried) for noise in self.noises]
+        self.sizes += [len(component.tried_transitions) for component in self.learnt]
+        scale = float(data_scale(panel)[column])
+        self.state_dim = sum(component.state_dim for component in components)
+        windows = [_window(one.values[:, column]) / scale for one in panel]
+        self.series = [
+            Observations(values[:, None]) for values in windows if np.count_nonzero(~np.isnan(values)) > self.state_dim
+        ]
+        self.seen: dict[Point, tuple[float, float]] = {}
+
+    @property
+    def start(self) -> Point:
+        return tuple(size // 2 for size in self.sizes)
+
+    def height(self, point: Point) -> float:
+        return self._profiled(point)[0]
+
+    def unit(self, point: Point) -> float:
+        return self._profiled(point)[1]
+
+    def variances(self, point: Point) -> Array:
+        """Return the variance of every noisy state in units of that of the observations."""
+        ratios = [noise.tried[i] for noise, i in zip(self.noises, point, strict=False)]
+        return np.repeat(ratios, [len(noise.states) for noise in self.noises])
+
+    def transition(self, point: Point) -> Array:
+        choice = dict(zip(map(id, self.learnt), point[len(self.noises) :], strict=True))
+        blocks = [component.tried_transitions[choice.get(id(component), 0)] for component in self.components]
+        return np.asarray(scipy.linalg.block_diag(*blocks))
+
+    def climbed(self) -> Point:
+        """Return the point that no move along one axis betters."""
+        best = self.start
+        for _ in range(ROUNDS):
+            before = best
+            for axis, size in enumerate(self.sizes):
+                line = [(*best[:axis], i, *best[axis + 1 :]) for i in range(size)]
+                best = max([best, *line], key=self.height)
+            if best == before:
+                break
+        return best
+
+    def _profiled(self, point: Point) -> tuple[float, float]:
+        if point not in self.seen:
+            self.seen[point] = self._computed(point)
+        return self.seen[point]
+
+    def _computed(self, point: Point) -> tuple[float, float]:
+        """Return the log-likelihood, up to a constant, at the best common scale, and that scale."""
+        system = self._system(point)
+        squares, logs, count = 0.0, 0.0, 0
+        for one in self.series:
+            try:
+                filtered = kalman_filter(system, one)
+            except NumericalError:
+                continue
+            variances = filtered.innovation_covs[:, 0, 0]
+            seen = ~np.isnan(filtered.innovations[:, 0])
+            squares += float(np.sum(filtered.innovations[seen, 0] ** 2 / variances[seen]))
+            logs += float(np.sum(np.log(variances[seen])))
+            count += int(np.count_nonzero(seen))
+        if count == 0 or not squares > 1e-24 * count:
+            return -np.inf, 1.0
+        return -0.5 * (count * np.log(squares / count) + logs), squares / count
+
+    def _system(self, point: Point) -> LinearGaussianSystem:
+        c = self.state_dim
+        firsts = accumulate((component.state_dim for component in self.components), initial=0)
+        moved = [
+            first + state
+            for component, first in zip(self.components, firsts, strict=False)
+            for noise in component.noises
+            for state in noise.states
+        ]
+        G = np.eye(c)[:, moved]
+        return LinearGaussianSystem(
+            transition_matrix=self.transition(point),
+            transition_cov=G @ np.diag(self.variances(point)) @ G.T,
+            observation_matrix=np.concatenate([component.observation for component in self.components])[None],
+            observation_cov=np.eye(1),
+            initial_mean=np.zeros(c),
+            initial_cov=np.zeros((c, c)),
+            initial_diffuse=np.ones(c, dtype=bool),
+        )
+
+
+def _window(values: Array) -> Array:
+    """Return the rows from the first observed one on, at most `PROFILED_ROWS`."""
+    observed = np.flatnonzero(~np.isnan(values))
+    if len(observed) == 0:
+        return values[:0]
+    return values[observed[0] : observed[0] + PROFILED_ROWS]
+
+
+def _first_value(panel: Panel, column: int) -> float:
+    """Return the mean over the series of the first observed value of a column."""
+    firsts = [
+        v[np.flatnonzero(~np.isnan(v))[0]] for v in (one.values[:, column] for one in panel) if not np.isnan(v).all()
+    ]
+    return float(np.mean(firsts))
+
+
+def _rescaled(cov: Array, rng: np.random.Generator) -> Array:
+    factor = np.exp(0.5 * rng.standard_normal(len(cov)))
+    result: Array = cov * np.outer(factor, factor)
+    return result

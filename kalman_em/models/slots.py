@@ -1,0 +1,90 @@
+"""Where the named parameters of a model live in its system: blocks of covariances, entries of matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.systems import LinearGaussianSystem
+
+# What a slot of two entries (a, b) of a rotation [[a, b], [-b, a]] shows of it.
+KINDS = ("value", "damping", "period")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a named parameter lives.
+
+    A whole parameter of the system; or `rows`, the block of a covariance on those rows and columns, which may be
+    `copies` equal blocks; or `entries` of a matrix (its coefficients), laid out with `shape`.
+    With `kind` "damping" or "period" the last axis of the entries is the pair (a, b) of a rotation
+    [[a, b], [-b, a]], and the parameter is sqrt(a² + b²) or 2 pi / angle(a + ib).
+    """
+
+    parameter: str
+    rows: slice | None = None
+    copies: int = 1
+    entries: tuple[tuple[int, int], ...] | None = None
+    shape: tuple[int, ...] = ()
+    kind: str = "value"
+
+    def read(self, system: LinearGaussianSystem) -> Array:
+        """Return the named value out of `system`."""
+        return self.out_of(getattr(system, self.parameter))
+
+    def out_of(self, value: Array) -> Array:
+        """Return the named value out of the parameter of the system."""
+        if self.entries is not None:
+            found = value[self.places].reshape(self.shape if self.kind == "value" else (*self.shape, 2))
+            return found if self.kind == "value" else _of_rotation(found, self.kind)
+        if self.rows is None:
+            return value
+        first = self._blocks()[0]
+        return value[first, first]
+
+    def put(self, value: Array, named: Array) -> Array:
+        """Return the parameter `value` of the system with the named value in its place."""
+        if self.entries is None and self.rows is None:
+            return named
+        result = np.array(value)
+        if self.entries is None:
+            for block in self._blocks():
+                result[block, block] = named
+        elif self.kind == "value":
+            result[self.places] = np.ravel(named)
+        else:
+            self._turn(result, named)
+        return result
+
+    def _blocks(self) -> list[slice]:
+        assert self.rows is not None
+        size = (self.rows.stop - self.rows.start) // self.copies
+        return [slice(self.rows.start + i * size, self.rows.start + (i + 1) * size) for i in range(self.copies)]
+
+    @property
+    def places(self) -> tuple[list[int], list[int]]:
+        """Rows and columns of the entries."""
+        rows, columns = zip(*(self.entries or ()), strict=True)
+        return list(rows), list(columns)
+
+    def _turn(self, matrix: Array, named: Array) -> None:
+        """Write damping or period into the blocks [[a, b], [-b, a]] whose (a, b) are the entries."""
+        pair = matrix[self.places].reshape((*self.shape, 2))
+        damping = named if self.kind == "damping" else _of_rotation(pair, "damping")
+        period = named if self.kind == "period" else _of_rotation(pair, "period")
+        angle = 2.0 * np.pi / period
+        turned = np.stack([damping * np.cos(angle), damping * np.sin(angle)], axis=-1).reshape(-1, 2)
+        entries = self.entries or ()
+        for (row, column), (_, partner), (cosine, sine) in zip(entries[::2], entries[1::2], turned, strict=True):
+            matrix[row, column], matrix[row, partner] = cosine, sine
+            matrix[partner, column], matrix[partner, partner] = -sine, cosine
+
+
+def _of_rotation(pair: Array, kind: str) -> Array:
+    a, b = pair[..., 0], pair[..., 1]
+    if kind == "damping":
+        return np.asarray(np.hypot(a, b))
+    with np.errstate(divide="ignore"):
+        return np.asarray(2.0 * np.pi / np.abs(np.arctan2(b, a)))
