@@ -180,7 +180,8 @@ def _encoded_specification(specification: Specification) -> dict[str, Any]:
     }
     node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
     node["slots"] = {name: _encoded_slot(slot) for name, slot in specification.slots.items()}
-    node["components"] = {name: [part.start, part.stop] for name, part in specification.components.items()}
+    if specification.components:
+        node["components"] = {name: [part.start, part.stop] for name, part in specification.components.items()}
     return node
 
 
@@ -206,7 +207,7 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
     parts = {name: node[name] for name in _names(Specification, but=("components",))}
     parts["forms"] = {name: decoded(form, name) for name, form in node["forms"].items()}
     parts["slots"] = {name: _decoded_slot(slot) for name, slot in node["slots"].items()}
-    # Fits saved before there were sums have none.
+    # Models that are no sums have none.
     parts["components"] = {name: slice(*rows) for name, rows in node.get("components", {}).items()}
     parts["state_names"] = tuple(node["state_names"])
     parts["noise_selection"] = None if node["noise_selection"] is None else as_array(node["noise_selection"])
