@@ -23,10 +23,10 @@ from kalman_em.inference.steps import (
     copy_matrix,
     copy_vector,
     joseph,
-    ldl,
     regular_gain,
     smooth_step,
     smoothed_cov,
+    udu,
     whiten_rows,
 )
 
@@ -85,14 +85,14 @@ def move_back(
         place[IS_STEADY] = 0
         if f != place[WHITE_F] or q != place[WHITE_Q]:
             place[WHITE_F], place[WHITE_Q] = f, q
-            whiten_rows(size, space.lower[q], transitions.matrix[f], space.whitened)
+            whiten_rows(size, space.upper[q], transitions.matrix[f], space.whitened)
         if is_diffuse:
             place[FACTORS_LEFT] -= 1
             copy_matrix(size, filtered.factors[place[FACTORS_LEFT]], space.factor)
         left = smooth_step(
             size,
             space.whitened,
-            space.lower[q],
+            space.upper[q],
             space.pivots[q],
             filtered.filtered_covs[k],
             space.factor,
@@ -158,17 +158,17 @@ def move_back(
 
 
 def factor_covs(covs: Array) -> tuple[Array, Array]:
-    """Return L (n, d, d) and D (n, d) of every covariance L D L' of a table."""
-    lower, pivots = np.zeros(covs.shape), np.zeros(covs.shape[:2])
-    factor_each(covs, lower, pivots)
-    return lower, pivots
+    """Return U (n, d, d) and D (n, d) of every covariance U D U' of a table."""
+    upper, pivots = np.zeros(covs.shape), np.zeros(covs.shape[:2])
+    factor_each(covs, upper, pivots)
+    return upper, pivots
 
 
 @kernel
-def factor_each(covs: Array, lower: Array, pivots: Array) -> None:
-    """Fill L and D of every covariance L D L' of a table."""
+def factor_each(covs: Array, upper: Array, pivots: Array) -> None:
+    """Fill U and D of every covariance U D U' of a table."""
     for i in range(covs.shape[0]):
-        ldl(covs.shape[1], covs[i], lower[i], pivots[i])
+        udu(covs.shape[1], covs[i], upper[i], pivots[i])
 
 
 @kernel

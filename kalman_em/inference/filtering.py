@@ -84,9 +84,9 @@ class FilteredRows:
 
 def space_back(laid: SystemRows, filtered: FilteredRows) -> BackwardSpace:
     """Return scratch space for a pass back over `filtered`."""
-    lower, pivots = factor_covs(laid.noise_cov.entries)
+    upper, pivots = factor_covs(laid.noise_cov.entries)
     n_factors = int(np.count_nonzero(filtered.columns))
-    return backward_space(len(laid.initial_mean), n_factors, lower, pivots, _lossless(laid, pivots))
+    return backward_space(len(laid.initial_mean), n_factors, upper, pivots, _lossless(laid, pivots))
 
 
 def _lossless(laid: SystemRows, pivots: Array) -> float:

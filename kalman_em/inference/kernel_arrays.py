@@ -92,7 +92,7 @@ class BackwardSpace(NamedTuple):
     filtered covariance, F and Q `gain` and `conditional` are of, and whether the smoothed covariance has converged.
     """
 
-    lower: Array
+    upper: Array
     pivots: Array
     lossless: Array
     whitened: Array
@@ -154,13 +154,13 @@ def forward_space(d: int, m: int) -> ForwardSpace:
     )
 
 
-def backward_space(d: int, n_factors: int, lower: Array, pivots: Array, lossless: float) -> BackwardSpace:
+def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless: float) -> BackwardSpace:
     """Return the space for a pass back over rows that left `n_factors` diffuse factors; Q = L D L' of the table."""
     square = (d, d)
     place = np.full(7, -1, dtype=np.int64)
     place[0] = n_factors
     return BackwardSpace(
-        lower=lower,
+        upper=upper,
         pivots=pivots,
         lossless=np.array([lossless]),
         whitened=np.empty(square),

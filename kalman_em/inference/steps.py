@@ -53,6 +53,33 @@ def ldl(n: int, matrix: Array, lower: Array, pivots: Array) -> None:
 
 
 @kernel
+def udu(n: int, matrix: Array, upper: Array, pivots: Array) -> None:
+    """Factor the first n rows of a PSD `matrix` as U diag(pivots) U', U unit upper triangular; pivots may be 0.
+
+    From the last row to the first: where the noise of a rate drives what it is the rate of, as in all motion over short
+    times, the rate has most of it, and the entries of U are small.
+    """
+    for j in range(n - 1, -1, -1):
+        pivot = matrix[j, j]
+        for k in range(j + 1, n):
+            pivot -= upper[j, k] * upper[j, k] * pivots[k]
+        if pivot <= CANCELLED_SQUARE * matrix[j, j]:
+            pivot = 0.0
+        pivots[j] = pivot
+        upper[j, j] = 1.0
+        for i in range(j + 1, n):
+            upper[i, j] = 0.0
+        for i in range(j):
+            entry = 0.0
+            if pivot > 0.0:
+                entry = matrix[i, j]
+                for k in range(j + 1, n):
+                    entry -= upper[i, k] * upper[j, k] * pivots[k]
+                entry /= pivot
+            upper[i, j] = entry
+
+
+@kernel
 def predict_step(
     size: Size, transition: Array, offset: Array, noise_cov: Array, mean: Array, cov: Array, work: Array
 ) -> None:
@@ -319,7 +346,7 @@ def update_step(
 def smooth_step(
     size: Size,
     rows: Array,
-    lower: Array,
+    upper: Array,
     pivots: Array,
     filtered_cov: Array,
     factor: Array,
@@ -331,7 +358,7 @@ def smooth_step(
 ) -> int:
     """Condition the filtered state at t on the state at t+1; return the number of diffuse columns left.
 
-    x[t+1] = F x[t] + c + w, w ~ N(0, Q), is an observation of x[t]. With Q = L D L' and `rows` = L^-1 F it is d
+    x[t+1] = F x[t] + c + w, w ~ N(0, Q), is an observation of x[t]. With Q = U D U' and `rows` = U^-1 F it is d
     independent scalar observations, so neither Q nor a predicted covariance is inverted: both may be singular.
     Fills `smoother_gain` G, with E[x[t] | x[t+1], y[0..t]] = m + G (x[t+1] - F m - c), and `cov` with
     Cov[x[t] | x[t+1], y[0..t]]. The factor is consumed.
@@ -342,7 +369,7 @@ def smooth_step(
         for j in range(d):
             cov[i, j] = filtered_cov[i, j]
             smoother_gain[i, j] = 0.0
-    for i in range(d):
+    for i in range(d - 1, -1, -1):
         h = rows[i]
         s = 0.0
         if n_columns > 0:
@@ -355,7 +382,7 @@ def smooth_step(
             if s <= 0.0:
                 continue
             condition(size, h, gain, pivots[i], s, lossless, cov, row)
-        for j in range(i):
+        for j in range(i + 1, d):
             total = 0.0
             for k in range(d):
                 total += h[k] * smoother_gain[k, j]
@@ -363,24 +390,24 @@ def smooth_step(
                 smoother_gain[k, j] -= gain[k] * total
         for k in range(d):
             smoother_gain[k, i] = gain[k]
-    # Back from the coordinates L^-1 x[t+1] to those of x[t+1]: G L = smoother_gain.
-    for j in range(d - 1, -1, -1):
-        for i in range(j + 1, d):
-            if lower[i, j] != 0.0:
+    # Back from the coordinates U^-1 x[t+1] to those of x[t+1]: G U = smoother_gain.
+    for j in range(d):
+        for i in range(j):
+            if upper[i, j] != 0.0:
                 for k in range(d):
-                    smoother_gain[k, j] -= smoother_gain[k, i] * lower[i, j]
+                    smoother_gain[k, j] -= smoother_gain[k, i] * upper[i, j]
     return n_columns
 
 
 @kernel
-def whiten_rows(size: Size, lower: Array, transition: Array, rows: Array) -> None:
-    """Fill `rows` with L^-1 F by forward substitution."""
+def whiten_rows(size: Size, upper: Array, transition: Array, rows: Array) -> None:
+    """Fill `rows` with U^-1 F by back substitution."""
     d = len(size)
-    for i in range(d):
+    for i in range(d - 1, -1, -1):
         for j in range(d):
             total = transition[i, j]
-            for k in range(i):
-                total -= lower[i, k] * rows[k, j]
+            for k in range(i + 1, d):
+                total -= upper[i, k] * rows[k, j]
             rows[i, j] = total
 
 
