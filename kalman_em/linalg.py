@@ -42,6 +42,17 @@ def checked_covariance(matrix: Array, dim: int, name: str) -> Array:
     return result
 
 
+def has_correlations(covs: Array) -> bool:
+    """Return whether any of the matrices (..., n, n) has an entry beside its diagonal.
+
+    Examples
+    --------
+    >>> has_correlations(np.eye(3)), has_correlations(np.ones((3, 2, 2)))
+    (False, True)
+    """
+    return bool(np.count_nonzero(covs) > np.count_nonzero(np.diagonal(covs, axis1=-2, axis2=-1)))
+
+
 def smallest_scaled_eigenvalue(matrix: Array) -> Array:
     """Return the smallest eigenvalue of each matrix after scaling it to a unit diagonal (units do not matter)."""
     variances = np.diagonal(matrix, axis1=-2, axis2=-1)
@@ -49,6 +60,8 @@ def smallest_scaled_eigenvalue(matrix: Array) -> Array:
         return np.zeros(matrix.shape[:-2])
     if np.any(variances < 0.0):
         return np.where((variances < 0.0).any(axis=-1), -1.0, 0.0)
+    if not has_correlations(matrix):
+        return np.where((variances > 0.0).all(axis=-1), 1.0, 0.0)
     # A zero variance keeps its row as it is: a covariance beside it then shows as a negative eigenvalue.
     deviations = np.sqrt(np.where(variances > 0.0, variances, 1.0))
     scaled = matrix / deviations[..., :, None] / deviations[..., None, :]

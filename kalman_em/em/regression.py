@@ -26,7 +26,10 @@ SILENT = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """E[e e'] (n, q, q), E[e z'] (n, q, r), E[z z'] (n, r, r) and row counts (n,), by group of equal noise."""
+    """E[e e'] (n, q, q), E[e z'] (n, q, r), E[z z'] (n, r, r) and row counts (n,), by group of equal noise.
+
+    A residual (n, q) holds diagonals alone: enough where the noise is independent, and its form asks for no more.
+    """
 
     residual: Array
     cross: Array
@@ -110,10 +113,12 @@ def scatter_after(moments: Moments, change: Array) -> Array:
     """Return E[e e'] (n, q, q) at M + Δ, positive semi-definite by its form.
 
     It is [I, -Δ] S [I, -Δ]' with S the joint second moment of (e, z): taken through a square root of S, so that
-    a large change cannot cancel into a negative variance.
+    a large change cannot cancel into a negative variance. Of residuals that are diagonals alone (n, q), the diagonal.
     """
     if not np.any(change):
         return moments.residual
+    if moments.residual.ndim == 2:
+        return _variances_after(moments, change)
     q = change.shape[0]
     result = np.empty_like(moments.residual)
     for g in range(len(moments.count)):
@@ -121,6 +126,21 @@ def scatter_after(moments: Moments, change: Array) -> Array:
         root = square_root(joint)
         moved = root[:q] - change @ root[q:]
         result[g] = moved @ moved.T
+    return result
+
+
+def _variances_after(moments: Moments, change: Array) -> Array:
+    """Return the diagonal of E[e e'] (n, q) at M + Δ, each from the joint second moment of its e and z alone."""
+    # With S_zz = A A' the least that a change could leave is e² - |b|², A b = E[z e]; the rest is a square.
+    result = np.empty_like(moments.residual)
+    for g in range(len(moments.count)):
+        size = np.sqrt(np.diagonal(moments.regressor[g]))
+        unit = np.where(size > 0.0, size, 1.0)
+        root = square_root(moments.regressor[g]) / unit[:, None]
+        solved = np.linalg.lstsq(root, moments.cross[g].T / unit[:, None], rcond=None)[0]
+        least = np.maximum(moments.residual[g] - np.einsum("rq,rq->q", solved, solved), 0.0)
+        moved = solved - root.T @ (change.T * unit[:, None])
+        result[g] = least + np.einsum("rq,rq->q", moved, moved)
     return result
 
 
@@ -140,7 +160,8 @@ def best_change_and_noise(
     cov = noise_cov
     for _ in range(MAX_ALTERNATIONS):
         change = best_change(pooled, constraint, cov[None])
-        updated = most_likely(scatter_after(pooled, change)[0] / count)
+        scatter = scatter_after(pooled, change)[0] / count
+        updated = most_likely(scatter if scatter.ndim == 2 else np.diag(scatter))
         moved = _largest_change(cov, updated)
         cov = updated
         if constraint.n_free == 0 or constraint.free_columns is not None or moved <= ALTERNATION_TOLERANCE:

@@ -37,6 +37,7 @@ def expect_rows(
     observation_sums: Sums,
     initial_means: Array,
     initial_covs: Array,
+    kept_means: Array,
 ) -> tuple[int, int]:
     """Add up E[e e'], E[e z'] and E[z z'] by group, z = (x, 1, u), filling the last four arguments.
 
@@ -44,11 +45,13 @@ def expect_rows(
     the observations (a group a distinct missing pattern, H and R), the leading rows left out. Residuals at the
     current parameters, not raw products, keep the digits that raw second moments of a series far from 0 would
     lose. Of the symmetric sums the lower triangles are filled; what the covariances of the states add to the sums of
-    the observations is left out but for the sums of those covariances. Returns a status and a row, as `smooth_rows`
-    does.
+    the observations is left out but for the sums of those covariances. Where `kept_means` (N, d) has room it takes the
+    smoothed means, and the sums of the observations are left to the caller but for covariances and counts. Returns a
+    status and a row, as `smooth_rows` does.
     """
     mean, next_mean, cov, next_cov, z, state_error, row_error, left, spread, step_residual, step_cross = sums
     d, r = len(size), z.shape[0]
+    keeps_means = kept_means.shape[0] > 0
     for s in range(starts.shape[0] - 2, -1, -1):
         end = starts[s + 1] - 1
         if filtered.columns[end] > 0:
@@ -75,6 +78,8 @@ def expect_rows(
                 n_steady = 0.0
             for i in range(d):
                 z[i] = mean[i]
+            if keeps_means:
+                copy_vector(size, mean, kept_means[t])
             for i in range(d + 1, r):
                 z[i] = inputs[t, i - d - 1]
             is_observed = t >= starts[s] + n_leading
@@ -97,7 +102,7 @@ def expect_rows(
                 )
                 add_products(size, z, transition_sums.regressor[q])
                 transition_sums.n_rows[q] += 1.0
-            if is_observed:
+            if is_observed and not keeps_means:
                 add_observation(
                     size,
                     values[t],
@@ -110,6 +115,7 @@ def expect_rows(
                     observation_sums.cross[g],
                 )
                 add_products(size, z, observation_sums.regressor[g])
+            if is_observed:
                 observation_sums.n_rows[g] += 1.0
             if is_steady:
                 n_steady += 1.0

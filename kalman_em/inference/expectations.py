@@ -8,13 +8,15 @@ from functools import lru_cache
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray, frozen
-from kalman_em.inference.backward import ROUNDED, UNRESOLVED
+from kalman_em.inference.backward import RESOLVED, ROUNDED, UNRESOLVED
 from kalman_em.inference.expectation_loop import expect_rows
 from kalman_em.inference.filtering import FilteredRows, filter_all, space_back, transitions_of
 from kalman_em.inference.kernel_arrays import GuardSpace, ObservationEquation, Sums, guard_space, sum_space
+from kalman_em.inference.observation_sums import add_up, are_wide
 from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.sizes import sized
 from kalman_em.inference.smoothing import unresolved
+from kalman_em.linalg import has_correlations
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class RegressionMoments:
     """Expected second moments of a regression e = target - M z around its current coefficients M.
 
     One entry a group of rows with one noise covariance: residual E[e e'] (n, q, q), cross E[e z'] (n, q, r),
-    regressor E[z z'] (n, r, r) and the number of rows (n,); z is (x, 1, u).
+    regressor E[z z'] (n, r, r) and the number of rows (n,); z is (x, 1, u). A residual (n, q) holds diagonals alone.
     """
 
     residual: Array
@@ -35,8 +37,8 @@ class RegressionMoments:
 class Expectations:
     """What the M-step needs of the states: sums over the transitions, over the observations, and the first states.
 
-    `transition_covs` and `observation_covs` say which entry of the Q and R tables each group holds; for the
-    observations only the entries `observed` are in the sums.
+    `observation_cov_entry` says which entry of the table of R each group of the observations holds; only the values
+    `observed` are in their sums.
     """
 
     transition: RegressionMoments
@@ -47,8 +49,10 @@ class Expectations:
     initial_covs: Array
 
 
-def expect_all(laid: SystemRows, rows: Rows) -> tuple[Expectations, float]:
+def expect_all(laid: SystemRows, rows: Rows, *, diagonal: bool = False) -> tuple[Expectations, float]:
     """Return the expectations given all observations, and the log-likelihood.
+
+    With `diagonal` the residuals of many observed columns may be given by their diagonals alone, if R is diagonal.
 
     Raises
     ------
@@ -61,12 +65,12 @@ def expect_all(laid: SystemRows, rows: Rows) -> tuple[Expectations, float]:
     Time Series Analysis 3 (1982), equations (9)-(11), with residuals in the place of raw moments.
     """
     filtered = filter_all(laid, rows)
-    return _expect(laid, rows, filtered), float(filtered.log_likelihoods.sum())
+    return _expect(laid, rows, filtered, diagonal), float(filtered.log_likelihoods.sum())
 
 
-def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows) -> Expectations:
+def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows, diagonal: bool = False) -> Expectations:
     for guard in (None, guard_space(len(laid.initial_mean), filtered.reduced.h.shape[1])):
-        status, row, expectations = _sums(laid, rows, filtered, guard)
+        status, row, expectations = _sums(laid, rows, filtered, guard, diagonal)
         if status != ROUNDED:
             break
     if status == UNRESOLVED:
@@ -75,14 +79,16 @@ def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows) -> Expectation
 
 
 def _sums(
-    laid: SystemRows, rows: Rows, filtered: FilteredRows, guard: GuardSpace | None
+    laid: SystemRows, rows: Rows, filtered: FilteredRows, guard: GuardSpace | None, diagonal: bool
 ) -> tuple[int, int, Expectations]:
     d = len(laid.initial_mean)
     p = rows.values.shape[1]
     inputs = np.zeros((rows.n_rows, 0)) if rows.inputs is None else rows.inputs
     r = d + 1 + inputs.shape[1]
     transition = _empty(len(laid.noise_cov.entries), d, d, r)
-    observation = _empty(len(laid.group_rows), p, d, r)
+    is_wide = are_wide(laid, rows)
+    observation = _empty(len(laid.group_rows), 0 if is_wide else p, d, r)
+    means = np.empty((rows.n_rows if is_wide else 0, d))
     initial_means = np.empty((rows.n_series, d))
     initial_covs = np.empty((rows.n_series, d, d))
     observed = frozen(rows.patterns[rows.pattern[laid.group_rows]])
@@ -109,17 +115,37 @@ def _sums(
         observation,
         initial_means,
         initial_covs,
+        means,
     )
+    first = _completed(transition), frozen(initial_means), frozen(initial_covs)
+    if is_wide and status == RESOLVED:
+        diagonal = diagonal and not has_correlations(laid.observation_cov.entries)
+        covs = _mirrored(observation.cov)
+        wide = add_up(laid, rows, means, covs, observation.n_rows, diagonal=diagonal)
+        return status, row, _assembled(*first, RegressionMoments(*wide), np.arange(len(wide.n_rows)), None)
     H = laid.observation.entries[laid.observation.index[laid.group_rows]]
-    expectations = Expectations(
-        transition=_completed(transition),
-        observation=_completed(_with_spread(observation, np.where(observed[:, :, None], H, 0.0))),
-        observation_cov_entry=frozen(laid.observation_cov.index[laid.group_rows]),
-        observed=observed,
-        initial_means=frozen(initial_means),
-        initial_covs=frozen(initial_covs),
+    sums = _completed(_with_spread(observation, np.where(observed[:, :, None], H, 0.0)))
+    return status, row, _assembled(*first, sums, laid.observation_cov.index[laid.group_rows], observed)
+
+
+def _assembled(
+    transition: RegressionMoments,
+    initial_means: Array,
+    initial_covs: Array,
+    observation: RegressionMoments,
+    entry: IntArray,
+    observed: BoolArray | None,
+) -> Expectations:
+    """Return the expectations; without `observed` all values are in the sums."""
+    shape = observation.cross.shape[:2]
+    return Expectations(
+        transition=transition,
+        observation=observation,
+        observation_cov_entry=frozen(entry),
+        observed=frozen(np.ones(shape, dtype=bool)) if observed is None else observed,
+        initial_means=initial_means,
+        initial_covs=initial_covs,
     )
-    return status, row, expectations
 
 
 def _empty(n: int, q: int, d: int, r: int) -> Sums:

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray
 from kalman_em.compiled import kernel
+from kalman_em.inference.blocks import FEWEST_ROWS, WIDE, rows_of_groups
+from kalman_em.inference.projection import project_group, project_patterns, projections
 from kalman_em.inference.steps import LOG_2PI, ldl
+from kalman_em.linalg import has_correlations
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """How the rows of each group become independent values: R_oo = L D L', and where the group is turned, onto what.
+
+    `observed` (n, p) has the observed columns first. L is `lower`, of no size where R has no correlations; `rows`
+    (n, p, d) and `variances` (n, p) are those of the values that come out. Turned groups are divided by `deviations`
+    (n, p), multiplied by `turns` (n, p, d), and their density has a constant.
+    """
+
+    observed: IntArray
+    n_observed: IntArray
+    lower: Array
+    turned: BoolArray
+    deviations: Array
+    turns: Array
+    constants: Array
+    rows: Array
+    variances: Array
+
+    @property
+    def counts(self) -> IntArray:
+        """How many values come out of a row of each group."""
+        return np.where(self.turned, self.rows.shape[2], self.n_observed)
 
 
 def reduce_observations(
@@ -25,7 +55,8 @@ def reduce_observations(
     Rows that share their missing pattern, H and R form a group, for which R_oo = L D L' is factored once; then
     L^-1 (y_o - d_o) has independent noise of variances D. Where that leaves more scalars than states, and D has no
     zero, the rows D^-1/2 L^-1 H are turned onto at most d of them by an orthogonal matrix (a QR decomposition): the
-    others see noise alone, and give the likelihood a term without the state.
+    others see noise alone, and give the likelihood a term without the state. Of many columns, many rows are taken at a
+    time by matrix products; where R is diagonal, rows whose missing patterns differ as well.
 
     Returns the reduced values (N, m), rows of H (n_groups, m, d), variances (n_groups, m), counts (n_groups,) and
     the leftover log-likelihood of each row (N,), m at most p.
@@ -38,42 +69,83 @@ def reduce_observations(
     n_groups = len(group_rows)
     p, d = matrix.shape[1:]
     seen = ~np.isnan(values[group_rows])
+    is_diagonal = not has_correlations(cov)
+    found, order, bounds = None, np.arange(len(values)), np.zeros(n_groups + 1, dtype=np.int64)
+    taken = np.zeros(n_groups, dtype=bool)
+    if p >= WIDE:
+        order, bounds = rows_of_groups(group_index, n_groups)
+        is_small = np.diff(bounds) < FEWEST_ROWS
+        if is_diagonal and len(matrix) == len(cov) == 1 and is_small.any():
+            found = projections(matrix[0], np.diagonal(cov[0]), seen & is_small[:, None])
+            taken = found.are_taken
+    others = np.flatnonzero(~taken)
+    made = _whitening(matrix, cov, group_matrix[others], group_cov[others], seen[others], is_diagonal)
+    counts = np.full(n_groups, d)
+    counts[others] = made.counts
+    width = int(counts.max(initial=1))
+    h, variances = np.zeros((n_groups, width, d)), np.zeros((n_groups, width))
+    h[others], variances[others] = made.rows[:, :width], made.variances[:, :width]
+    reduced, leftover = np.zeros((len(values), width)), np.zeros(len(values))
+    if found is not None:
+        h[taken, :d], variances[taken, :d] = found.h[taken], 1.0
+        rows = np.flatnonzero(taken[group_index])
+        R = np.diagonal(cov[0])
+        project_patterns(values, offset, offset_index, rows, group_index, matrix[0], R, found, reduced, leftover)
+    is_large = np.diff(bounds)[others] >= FEWEST_ROWS
+    for k in np.flatnonzero(is_large):
+        n = made.n_observed[k]
+        project_group(
+            values,
+            offset,
+            offset_index,
+            order[bounds[others[k]] : bounds[others[k] + 1]],
+            made.observed[k, :n],
+            None if is_diagonal else made.lower[k, :n, :n],
+            made.turns[k, :n] if made.turned[k] else None,
+            made.deviations[k, :n],
+            float(made.constants[k]),
+            reduced,
+            leftover,
+        )
+    rest = others[~is_large]
+    if len(rest):
+        place = np.full(n_groups, -1)
+        place[rest] = np.flatnonzero(~is_large)
+        whiten_rows(
+            values,
+            offset,
+            offset_index,
+            place[group_index],
+            made.observed,
+            made.n_observed,
+            made.lower,
+            made.turned,
+            made.deviations,
+            made.turns,
+            made.constants,
+            np.empty(p),
+            reduced,
+            leftover,
+        )
+    return reduced, h, variances, counts, leftover
+
+
+def _whitening(
+    matrix: Array, cov: Array, group_matrix: IntArray, group_cov: IntArray, seen: BoolArray, is_diagonal: bool
+) -> Whitening:
+    """Return how to whiten rows of which `seen` (n, p) was observed, an H and an R for each."""
+    n_groups, p = seen.shape
+    d = matrix.shape[2]
     n_observed = seen.sum(axis=1)
     # The observed columns of each group first, in order.
     observed = np.argsort(~seen, axis=1, kind="stable")
     # Without correlations there is nothing to factor, and no p by p matrix a group to keep.
-    is_diagonal = np.count_nonzero(cov) == np.count_nonzero(np.diagonal(cov, axis1=1, axis2=2))
     lower = np.zeros((n_groups, 0, 0) if is_diagonal else (n_groups, p, p))
     rows, variances = np.zeros((n_groups, p, d)), np.zeros((n_groups, p))
     block = np.empty((0, 0) if is_diagonal else (p, p))
     whiten_groups(matrix, cov, group_matrix, group_cov, observed, n_observed, block, lower, variances, rows)
     turned, deviations, turns, constants = _turned(rows, variances, n_observed)
-    counts = np.where(turned, d, n_observed)
-    width = int(counts.max(initial=1))
-    reduced, leftover = np.zeros((len(values), width)), np.zeros(len(values))
-    whiten_rows(
-        values,
-        offset,
-        offset_index,
-        group_index,
-        observed,
-        n_observed,
-        lower,
-        turned,
-        deviations,
-        turns,
-        constants,
-        np.empty(p),
-        reduced,
-        leftover,
-    )
-    return (
-        reduced,
-        np.ascontiguousarray(rows[:, :width]),
-        np.ascontiguousarray(variances[:, :width]),
-        counts,
-        leftover,
-    )
+    return Whitening(observed, n_observed, lower, turned, deviations, turns, constants, rows, variances)
 
 
 def _turned(rows: Array, variances: Array, n_observed: IntArray) -> tuple[BoolArray, Array, Array, Array]:
@@ -152,11 +224,16 @@ def whiten_rows(
     reduced: Array,
     leftover: Array,
 ) -> None:
-    """Fill `reduced` with L^-1 (y_o - d_o), turned where the group is, and `leftover`; both come as zeros."""
+    """Fill `reduced` with L^-1 (y_o - d_o), turned where the group is, and `leftover`; both come as zeros.
+
+    Rows of group -1 are left as they are.
+    """
     is_diagonal = lower.shape[1] == 0
     d = turns.shape[2]
     for t in range(values.shape[0]):
         g, c = group_index[t], offset_index[t]
+        if g < 0:
+            continue
         n = n_observed[g]
         for i in range(n):
             total = values[t, observed[g, i]] - offset[c, observed[g, i]]

@@ -94,11 +94,14 @@ def _initial_gain(old: LinearGaussianSystem, new: LinearGaussianSystem, expectat
 
 def _gain(moments: Moments, change: Array, old_cov: Array, new_cov: Array) -> float:
     """Return the gain in sum_g E[log N(e; 0, C_g)] from C_g = `old_cov[g]` to `new_cov[g]` and M to M + `change`."""
-    after = scatter_after(moments, change)
+    before, after = (_whole(part) for part in (moments.residual, scatter_after(moments, change)))
     used = np.flatnonzero(moments.count > 0)
-    return float(
-        sum(_group_gain(moments.count[g], moments.residual[g], after[g], old_cov[g], new_cov[g], change) for g in used)
-    )
+    return float(sum(_group_gain(moments.count[g], before[g], after[g], old_cov[g], new_cov[g], change) for g in used))
+
+
+def _whole(residual: Array) -> Array:
+    """Return residual moments as matrices; where only diagonals were kept no more is looked at."""
+    return residual if residual.ndim == 3 else residual[:, :, None] * np.eye(residual.shape[1])
 
 
 def _group_gain(count: float, before: Array, after: Array, old_cov: Array, new_cov: Array, change: Array) -> float:

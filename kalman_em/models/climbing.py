@@ -186,9 +186,10 @@ def _score(
     inverse = np.eye(system.state_dim) if G is None else np.linalg.pinv(G)
     residual = expectations.transition.residual.sum(axis=0)
     moments, _ = completed(expectations, system.observation_cov)
+    seen = moments.residual.sum(axis=0)
     scatters = {
         "transition_cov": (inverse @ residual @ inverse.T, float(expectations.transition.count.sum())),
-        "observation_cov": (moments.residual.sum(axis=0), float(moments.count.sum())),
+        "observation_cov": (seen if seen.ndim == 2 else np.diag(seen), float(moments.count.sum())),
     }
     gradient = np.zeros(len(vector))
     for (block, factor, place), unit in zip(_factors(blocks, vector), units, strict=True):

@@ -26,6 +26,9 @@ def completed(expectations: Expectations, observation_cov: Array) -> tuple[Momen
     sums = expectations.observation
     p, r = sums.cross.shape[1:]
     n = len(table)
+    if len(sums.count) == n and np.all(expectations.observed):
+        order = np.argsort(expectations.observation_cov_entry)
+        return Moments(*(part[order] for part in (sums.residual, sums.cross, sums.regressor, sums.count))), table
     residual, cross = np.zeros((n, p, p)), np.zeros((n, p, r))
     regressor, count = np.zeros((n, r, r)), np.zeros(n)
     for g, entry in enumerate(expectations.observation_cov_entry):

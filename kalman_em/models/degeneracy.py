@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.linalg import smallest_scaled_eigenvalue
+from kalman_em.linalg import has_correlations, smallest_scaled_eigenvalue
 from kalman_em.systems import LinearGaussianSystem
 
 # A variance this far below that of the data is a fit without noise, not a small noise.
@@ -66,10 +66,12 @@ def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start
     deviation = np.sqrt(np.diagonal(later))
     if np.any(deviation <= 0.0):
         return False
+    limit = LOST_ALONE if start.is_alone else LOST_FIRST
+    if not has_correlations(R) and np.min(np.diagonal(R) / deviation**2) > limit * len(R):
+        return False  # independent noise alone leaves every combination of the first row that much
     unit = np.outer(deviation, deviation)
     values, vectors = np.linalg.eigh(first / unit)
     weakest = vectors[:, 0]
-    limit = LOST_ALONE if start.is_alone else LOST_FIRST
     return bool(values[0] < limit * float(weakest @ (later / unit) @ weakest))
 
 

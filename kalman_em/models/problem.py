@@ -11,6 +11,7 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint, join
 from kalman_em.em.extrapolation import extrapolated, stretched
+from kalman_em.em.forms import is_of_independent_noise
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
@@ -52,9 +53,13 @@ class LinearGaussianProblem:
     def _joint(self) -> dict[str, JointConstraint]:
         return {kind: self.specification.joint(kind) for kind in ("transition", "observation")}
 
+    @cached_property
+    def _has_independent_noise(self) -> bool:
+        return is_of_independent_noise(self.specification.forms["observation_cov"])
+
     def e_step(self, params: LinearGaussianSystem) -> tuple[Expectations, float]:
         """Return the expected second moments given the data, and the log-likelihood."""
-        return expect_all(lay(params, self.rows), self.rows)
+        return expect_all(lay(params, self.rows), self.rows, diagonal=self._has_independent_noise)
 
     def m_step(self, params: LinearGaussianSystem, expectations: Expectations) -> LinearGaussianSystem:
         """Return the parameters that maximise the expected complete log-likelihood."""

@@ -5,6 +5,7 @@ maximiser of the expected log-likelihood. A new form brings both, and the loop a
 """
 
 from kalman_em.em.forms.blocks import BlockDiagonal
+from kalman_em.em.forms.diagonal import is_of_independent_noise
 from kalman_em.em.forms.fixed import Fixed
 from kalman_em.em.forms.free import Diagonal, Full, Isotropic
 from kalman_em.em.forms.initial import Diffuse, check_initial_forms
@@ -29,4 +30,5 @@ __all__ = [
     "checked_covariance_form",
     "coefficient_form",
     "covariance_form",
+    "is_of_independent_noise",
 ]
