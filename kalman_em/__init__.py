@@ -22,6 +22,9 @@ from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.leaves import leaf
+from kalman_em.models.autoregression import Autoregression
+from kalman_em.models.cycle import Cycle
+from kalman_em.models.damped_trend import DampedTrend
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
@@ -48,7 +51,10 @@ _IN_LEAVES = {
 }
 
 __all__ = [
+    "Autoregression",
     "BlockDiagonal",
+    "Cycle",
+    "DampedTrend",
     "Diagonal",
     "Diffuse",
     "EMIteration",

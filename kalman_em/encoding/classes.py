@@ -16,6 +16,9 @@ from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Is
 from kalman_em.em.repeated import Repeated
 from kalman_em.encoding.numbers import as_nested
 from kalman_em.errors import InputError
+from kalman_em.models.autoregression import Autoregression
+from kalman_em.models.cycle import Cycle
+from kalman_em.models.damped_trend import DampedTrend
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
@@ -29,6 +32,9 @@ KNOWN: dict[str, type[Any]] = {
         LocalLevel,
         LocalLinearTrend,
         SmoothTrend,
+        DampedTrend,
+        Cycle,
+        Autoregression,
         Seasonal,
         Structural,
         LinearGaussian,

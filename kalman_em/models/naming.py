@@ -13,6 +13,9 @@ from typing import Any
 
 from kalman_em.em.forms import Diagonal, Full
 from kalman_em.errors import InputError, unknown_name
+from kalman_em.models.autoregression import Autoregression
+from kalman_em.models.cycle import Cycle
+from kalman_em.models.damped_trend import DampedTrend
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.models.model import Model
@@ -23,7 +26,10 @@ MODELS: dict[str, type[Any]] = {
     "local-level": LocalLevel,
     "local-linear-trend": LocalLinearTrend,
     "smooth-trend": SmoothTrend,
+    "damped-trend": DampedTrend,
     "seasonal": Seasonal,
+    "cycle": Cycle,
+    "autoregression": Autoregression,
 }
 
 FORMS: dict[str, Callable[[], Any]] = {
