@@ -17,7 +17,7 @@ from kalman_em.models.bound import expected_gain
 from kalman_em.models.completion import completed
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
-from kalman_em.models.structural import data_scale
+from kalman_em.models.scale import data_scale
 
 P = 14
 CASES = {
