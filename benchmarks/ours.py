@@ -17,7 +17,7 @@ from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
-from kalman_em.models.structural import data_scale
+from kalman_em.models.scale import data_scale
 
 # Arguments for the variants "full" and "frozen": none, for the package freezes by itself what has converged, and the
 # same run stands beside both references.
