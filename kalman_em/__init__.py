@@ -6,7 +6,19 @@ EM on any problem with an `e_step` and an `m_step`.
 
 from typing import TYPE_CHECKING, Any
 
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em.em.forms import (
+    BlockDiagonal,
+    Diagonal,
+    Diffuse,
+    EqualVarCov,
+    Fixed,
+    Full,
+    Isotropic,
+    Known,
+    Partly,
+    Pattern,
+    Scaled,
+)
 from kalman_em.em.loop import run_em
 from kalman_em.em.problem import EMProblem
 from kalman_em.em.restarts import run_starts
@@ -60,6 +72,7 @@ __all__ = [
     "EMIteration",
     "EMProblem",
     "EMResult",
+    "EqualVarCov",
     "FilteredStates",
     "Fit",
     "Fixed",
@@ -67,6 +80,7 @@ __all__ = [
     "Full",
     "InputError",
     "Isotropic",
+    "Known",
     "LinearGaussian",
     "LinearGaussianSystem",
     "LocalLevel",
@@ -74,6 +88,9 @@ __all__ = [
     "NumericalError",
     "Observations",
     "Panel",
+    "Partly",
+    "Pattern",
+    "Scaled",
     "Seasonal",
     "SmoothTrend",
     "SmoothedStates",

@@ -84,6 +84,18 @@ def solve_symmetric(matrix: Array, right: Array) -> Array:
     return solution.T
 
 
+def pseudo_inverses(matrices: Array) -> Array:
+    """Return for symmetric PSD matrices (n, q, q) what `solve_symmetric` would solve with."""
+    diagonal = np.diagonal(matrices, axis1=1, axis2=2)
+    scale = np.where(diagonal > 0.0, 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0)), 0.0)
+    unit = scale[:, :, None] * scale[:, None, :]
+    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrices * unit))
+    keep = eigenvalues > 1e-13 * np.maximum(eigenvalues[:, -1:], 0.0)
+    inverse = np.where(keep, 1.0 / np.where(keep, eigenvalues, 1.0), 0.0)
+    result: Array = ((vectors * inverse[:, None, :]) @ np.swapaxes(vectors, 1, 2)) * unit
+    return result
+
+
 def square_root(matrix: Array) -> Array:
     """Return A with A A' = `matrix` for a symmetric PSD `matrix`; singular matrices are welcome."""
     diagonal = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
@@ -95,4 +107,25 @@ def square_root(matrix: Array) -> Array:
         eigenvalues, vectors = np.linalg.eigh(scaled)
         root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
     result: Array = scale[:, None] * root
+    return result
+
+
+def square_roots(matrices: Array) -> Array:
+    """Return `square_root` of each of n matrices."""
+    if len(matrices) == 1:
+        return square_root(matrices[0])[None]
+    diagonal = np.sqrt(np.maximum(np.diagonal(matrices, axis1=1, axis2=2), 0.0))
+    scale = np.where(diagonal > 0.0, diagonal, 1.0)
+    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrices / scale[:, :, None] / scale[:, None, :]))
+    root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))[:, None, :]
+    result: Array = scale[:, :, None] * root
+    return result
+
+
+def least_squares(design: Array, right: Array) -> Array:
+    """Return x with `design` x nearest to `right`, of least norm where several are; each column in its own unit."""
+    size = np.sqrt(np.sum(design**2, axis=0))
+    unit = np.where(size > 0.0, size, 1.0)
+    solution, *_ = np.linalg.lstsq(design / unit, right, rcond=None)
+    result: Array = solution / unit
     return result

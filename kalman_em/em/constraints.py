@@ -13,38 +13,65 @@ from functools import cached_property
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, frozen
+from kalman_em.linalg import least_squares
 
 
 @dataclass(frozen=True, eq=False)
 class LinearConstraint:
     """vec(M) = vec(fixed) + design @ free, vec row by row; `design` has shape (M.size, n_free).
 
-    `fixed` may have a leading time axis where nothing is free.
+    `fixed` may have a leading time axis: the free numbers then add to every entry alike. `names` are those that the
+    user gave the free numbers, None for one without; empty if none has any.
     """
 
     fixed: Array
     design: Array
+    names: tuple[str | None, ...] = ()
 
     @property
     def n_free(self) -> int:
         """Number of free numbers."""
         return int(self.design.shape[1])
 
-    def project(self, value: Array) -> Array:
-        """Return the value of this constraint nearest to `value` (least squares)."""
+    @property
+    def labels(self) -> tuple[str | None, ...]:
+        """The name of each free number, None where it has none."""
+        return self.names or (None,) * self.n_free
+
+    def deviation(self, value: Array) -> Array:
+        """Return vec(`value` - fixed), the mean over time where it varies."""
+        difference = value - self.fixed
+        return np.asarray(difference.reshape(-1, len(self.design)).mean(axis=0) if difference.size else np.zeros(0))
+
+    def free(self, value: Array) -> Array:
+        """Return the free numbers of `value`, by least squares where it does not obey the constraint."""
+        return solved(self.design, self.deviation(value))
+
+    def at(self, free: Array) -> Array:
+        """Return the value with these free numbers."""
         if self.n_free == 0:
             return self.fixed
-        free, *_ = np.linalg.lstsq(self.design, (value - self.fixed).ravel(), rcond=None)
-        return frozen(self.fixed + (self.design @ free).reshape(self.fixed.shape))
+        shape = self.fixed.shape if self.fixed.size == len(self.design) else self.fixed.shape[1:]
+        return frozen(self.fixed + (self.design @ free).reshape(shape))
+
+    def project(self, value: Array) -> Array:
+        """Return the value of this constraint nearest to `value` (least squares)."""
+        return self.fixed if self.n_free == 0 else self.at(self.free(value))
 
 
 @dataclass(frozen=True, eq=False)
 class JointConstraint:
-    """The constraints of the blocks of M = [M1 M2 ...], as one design over vec(M), shape (q * r, n_free)."""
+    """The constraints of the blocks of M = [M1 M2 ...], as one design over vec(M), shape (q * r, n_free).
+
+    `parts` says which of the free numbers of M are those of each block, in its order; a name that blocks share is in
+    several.
+    """
 
     n_rows: int
     n_columns: int
     design: Array
+    parts: tuple[tuple[int, ...], ...] = ()
+    labels: tuple[str | None, ...] = ()
 
     @property
     def n_free(self) -> int:
@@ -66,18 +93,55 @@ class JointConstraint:
 
 
 def join(constraints: Sequence[LinearConstraint]) -> JointConstraint:
-    """Lay the blocks beside each other; a block of vectors counts as one column."""
+    """Lay the blocks beside each other; a block of vectors counts as one column, equal names are one number."""
     n_rows = constraints[0].fixed.shape[-1] if constraints[0].fixed.ndim == 1 else constraints[0].fixed.shape[-2]
     widths = [_width(c, n_rows) for c in constraints]
-    n_columns = sum(widths)
-    design = np.zeros((n_rows, n_columns, sum(c.n_free for c in constraints)))
-    column, number = 0, 0
-    for constraint, width in zip(constraints, widths, strict=True):
+    parts, labels = numbered([c.labels for c in constraints])
+    design = np.zeros((n_rows, sum(widths), len(labels)))
+    column = 0
+    for constraint, width, numbers in zip(constraints, widths, parts, strict=True):
         block = constraint.design.reshape(n_rows, width, constraint.n_free)
-        design[:, column : column + width, number : number + constraint.n_free] = block
+        design[:, column : column + width, list(numbers)] = block
         column += width
-        number += constraint.n_free
-    return JointConstraint(n_rows, n_columns, frozen(design.reshape(n_rows * n_columns, -1)))
+    return JointConstraint(n_rows, column, frozen(design.reshape(n_rows * column, -1)), parts, labels)
+
+
+def numbered(
+    blocks: Sequence[Sequence[str | None]],
+) -> tuple[tuple[tuple[int, ...], ...], tuple[str | None, ...]]:
+    """Number the free numbers of blocks one after another, equal names once; return the numbers and their labels.
+
+    Examples
+    --------
+    >>> numbered([("a", None), (None, "a")])
+    (((0, 1), (2, 0)), ('a', None, None))
+    """
+    known: dict[str, int] = {}
+    labels: list[str | None] = []
+    parts = []
+    for block in blocks:
+        numbers = []
+        for label in block:
+            if label is None or label not in known:
+                if label is not None:
+                    known[label] = len(labels)
+                numbers.append(len(labels))
+                labels.append(label)
+            else:
+                numbers.append(known[label])
+        parts.append(tuple(numbers))
+    return tuple(parts), tuple(labels)
+
+
+def solved(design: Array, right: Array) -> Array:
+    """Return the free numbers with which `design` comes nearest to `right`."""
+    if design.size == 0:
+        return np.zeros(design.shape[1])
+    if np.count_nonzero(design, axis=1).max() <= 1:
+        # No two columns meet in a row: each number stands alone.
+        squares = np.sum(design**2, axis=0)
+        return np.asarray(design.T @ right / np.where(squares > 0.0, squares, 1.0))
+    return least_squares(design, right)
 
 
 def _width(constraint: LinearConstraint, n_rows: int) -> int:

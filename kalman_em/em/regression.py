@@ -16,7 +16,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint
-from kalman_em.linalg import solve_symmetric, square_root, symmetrised
+from kalman_em.linalg import pseudo_inverses, solve_symmetric, square_root, square_roots, symmetrised
 
 MAX_ALTERNATIONS = 100
 ALTERNATION_TOLERANCE = 1e-13
@@ -77,13 +77,10 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     n_free = design.shape[2]
     if n_free == 0:
         return np.zeros(shape)
-    normal = np.zeros((n_free, n_free))
-    right = np.zeros(n_free)
-    for cross, regressor, cov in zip(moments.cross, moments.regressor, noise_cov, strict=True):
-        weight = solve_symmetric(cov, np.eye(len(cov)))
-        weighted = np.einsum("ij,jkn->ikn", weight, design)
-        normal += np.einsum("ikn,kl,ilm->nm", weighted, regressor, design, optimize=True)
-        right += np.einsum("ikn,ik->n", weighted, cross)
+    weight = pseudo_inverses(noise_cov)
+    weighted = np.einsum("gij,gkl->ikjl", weight, moments.regressor, optimize=True)
+    normal = np.einsum("ikn,ikjl,jlm->nm", design, weighted, design, optimize=True)
+    right = np.einsum("gij,gjk,ikn->n", weight, moments.cross, design, optimize=True)
     free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
     return np.asarray(design @ free)
 
@@ -120,13 +117,11 @@ def scatter_after(moments: Moments, change: Array) -> Array:
     if moments.residual.ndim == 2:
         return _variances_after(moments, change)
     q = change.shape[0]
-    result = np.empty_like(moments.residual)
-    for g in range(len(moments.count)):
-        joint = np.block([[moments.residual[g], moments.cross[g]], [moments.cross[g].T, moments.regressor[g]]])
-        root = square_root(joint)
-        moved = root[:q] - change @ root[q:]
-        result[g] = moved @ moved.T
-    return result
+    upper = np.concatenate([moments.residual, moments.cross], axis=2)
+    lower = np.concatenate([np.swapaxes(moments.cross, 1, 2), moments.regressor], axis=2)
+    root = square_roots(np.concatenate([upper, lower], axis=1))
+    moved = root[:, :q] - change @ root[:, q:]
+    return np.asarray(moved @ np.swapaxes(moved, 1, 2))
 
 
 def _variances_after(moments: Moments, change: Array) -> Array:
@@ -148,28 +143,37 @@ def best_change_and_noise(
     moments: Moments,
     constraint: JointConstraint,
     noise_cov: Array,
-    most_likely: Callable[[Array], Array],
+    most_likely: Callable[[Array, Array, Array], Array],
 ) -> tuple[Array, Array]:
-    """Return Δ and the noise covariance (q, q) that together maximise the expected log-likelihood.
+    """Return Δ and the noise covariance that together maximise the expected log-likelihood.
 
-    `most_likely` maps the mean scatter (q, q) to the covariance. Where the noise does not cancel from the
-    equations for Δ the two closed forms alternate until neither moves: the joint maximum, not one sweep of it.
+    `noise_cov` is (q, q), or (n, q, q) where the noise varies over the n groups; so is the result. `most_likely` maps
+    the mean scatter (n, q, q) and the number of rows (n,) of each group, one group for constant noise, and the present
+    covariance to the new one. Where the noise does not cancel from the equations for Δ the two steps alternate until
+    neither moves: the joint maximum, not one sweep of it.
     """
-    pooled = moments.pooled()
-    count = pooled.count[0]
+    varies = noise_cov.ndim == 3
+    groups = moments if varies else moments.pooled()
+    rows = np.where(groups.count > 0.0, groups.count, 1.0)[:, None, None]
+    is_one_solve = constraint.n_free == 0 or (constraint.free_columns is not None and not varies)
     cov = noise_cov
     for _ in range(MAX_ALTERNATIONS):
-        change = best_change(pooled, constraint, cov[None])
-        scatter = scatter_after(pooled, change)[0] / count
-        updated = most_likely(scatter if scatter.ndim == 2 else np.diag(scatter))
+        change = best_change(groups, constraint, cov if varies else cov[None])
+        scatter = _whole(scatter_after(groups, change)) / rows
+        updated = most_likely(scatter, groups.count, cov)
         moved = _largest_change(cov, updated)
         cov = updated
-        if constraint.n_free == 0 or constraint.free_columns is not None or moved <= ALTERNATION_TOLERANCE:
+        if is_one_solve or moved <= ALTERNATION_TOLERANCE:
             break
     return change, cov
 
 
+def _whole(residual: Array) -> Array:
+    """Return residual moments as matrices; where only diagonals were kept no more is looked at."""
+    return residual if residual.ndim == 3 else residual[:, :, None] * np.eye(residual.shape[1])
+
+
 def _largest_change(old: Array, new: Array) -> float:
-    deviation = np.sqrt(np.maximum(np.diagonal(new), 0.0))
-    scale = np.outer(deviation, deviation)
+    deviation = np.sqrt(np.maximum(np.diagonal(new, axis1=-2, axis2=-1), 0.0))
+    scale = deviation[..., :, None] * deviation[..., None, :]
     return float(np.max(np.abs(new - old) / np.where(scale > 0.0, scale, 1.0)))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kalman_em.arrays import Array, as_count
-from kalman_em.em.forms import CovarianceForm, checked_covariance_form, covariance_form
+from kalman_em.em.families import Family, Part
+from kalman_em.em.forms import CovarianceForm, LinearForm, checked_covariance_form, covariance_form, is_direct
 from kalman_em.errors import InputError
 
 
@@ -43,6 +44,24 @@ class Repeated:
     def __post_init__(self) -> None:
         checked_covariance_form(self.form, "form")
         object.__setattr__(self, "copies", as_count(self.copies, "copies"))
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the block has its own maximiser."""
+        return is_direct(self.form)
+
+    def family(self, dim: int, name: str) -> Family:
+        """That of the one block, each number standing in every copy."""
+        if not isinstance(self.form, LinearForm):
+            raise InputError(f"{name}: {type(self.form).__name__} has no linear family")
+        size = dim // self.copies
+        parts = []
+        for part in self.form.family(size, name).parts:
+            rows = np.concatenate([copy * size + part.rows for copy in range(self.copies)])
+            each = np.eye(self.copies)
+            fixed, basis = np.asarray(np.kron(each, part.fixed)), np.asarray(np.kron(each, part.basis))
+            parts.append(Part(rows, fixed, basis, part.labels))
+        return Family(dim, tuple(parts))
 
     def most_likely(self, scatter: Array) -> Array:
         """The block's own maximiser for the mean of the diagonal blocks: each is a sample of one covariance."""

@@ -12,7 +12,19 @@ import numpy as np
 
 from kalman_em.dynamics import Dynamics, Noise
 from kalman_em.em.entries import Entries
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em.em.forms import (
+    BlockDiagonal,
+    Diagonal,
+    Diffuse,
+    EqualVarCov,
+    Fixed,
+    Full,
+    Isotropic,
+    Known,
+    Partly,
+    Pattern,
+    Scaled,
+)
 from kalman_em.em.repeated import Repeated
 from kalman_em.encoding.numbers import as_nested
 from kalman_em.errors import InputError
@@ -41,7 +53,12 @@ KNOWN: dict[str, type[Any]] = {
         Full,
         Diagonal,
         Isotropic,
+        EqualVarCov,
         Fixed,
+        Known,
+        Scaled,
+        Partly,
+        Pattern,
         BlockDiagonal,
         Diffuse,
         Dynamics,

@@ -6,6 +6,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
+from kalman_em.arrays import frozen
 from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
@@ -50,10 +53,11 @@ class Estimates:
 
     @cached_property
     def params(self) -> Parameters:
-        """The parameters by name, read-only."""
+        """The parameters by name, read-only; after them the numbers that a form gave a name."""
         slots = self.specification.slots
         values = {name: named_value(self.specification, slot, self.system) for name, slot in slots.items()}
-        return Parameters(values)
+        numbers = self.specification.numbers(self.system)
+        return Parameters(values | {name: frozen(np.asarray(number)) for name, number in numbers.items()})
 
     @cached_property
     def log_likelihood(self) -> float:

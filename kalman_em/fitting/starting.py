@@ -34,14 +34,15 @@ def started(specification: Specification, base: LinearGaussianSystem, start: Any
         hint = "; pass its .params" if isinstance(getattr(start, "params", None), Mapping) else ""
         raise InputError(f"start: expected a mapping from parameter names to values, got {type(start).__name__}{hint}")
     values = _values(specification, base)
-    given = {name: _checked(specification, base, name, value) for name, value in start.items()}
+    numbers = {name: _number(name, value) for name, value in start.items() if name in specification.names}
+    given = {name: _checked(specification, base, name, value) for name, value in start.items() if name not in numbers}
     for name, array in given.items():
         slot = specification.slots[name]
         values[slot.parameter] = slot.put(values[slot.parameter], array)
     system = specification.projected(values)
     for name, array in given.items():
         _check_form(array, named_value(specification, specification.slots[name], system), name)
-    return system
+    return _with_numbers(specification, system, numbers)
 
 
 def named_value(specification: Specification, slot: Slot, system: LinearGaussianSystem) -> Array:
@@ -65,7 +66,7 @@ def _values(specification: Specification, system: LinearGaussianSystem) -> dict[
 
 def _checked(specification: Specification, base: LinearGaussianSystem, name: Any, value: Any) -> Array:
     if name not in specification.slots:
-        raise InputError(unknown_name("start", name, list(specification.slots)))
+        raise InputError(unknown_name("start", name, [*specification.slots, *specification.names]))
     slot = specification.slots[name]
     shape = named_value(specification, slot, base).shape
     array = as_floats(value, f"start[{name!r}]")
@@ -76,6 +77,25 @@ def _checked(specification: Specification, base: LinearGaussianSystem, name: Any
     if slot.parameter in COVARIANCES:
         array = checked_covariance(array, array.shape[-1], f"start[{name!r}]")
     return array
+
+
+def _number(name: str, value: Any) -> float:
+    array = as_floats(value, f"start[{name!r}]")
+    if array.size != 1:
+        raise InputError(f"start[{name!r}]: expected one number, got shape {array.shape}")
+    return float(array.reshape(()))
+
+
+def _with_numbers(
+    specification: Specification, system: LinearGaussianSystem, numbers: Mapping[str, float]
+) -> LinearGaussianSystem:
+    if not numbers:
+        return system
+    try:
+        return specification.with_numbers(system, numbers)
+    except InputError as error:
+        names = ", ".join(f"start[{name!r}]" for name in numbers)
+        raise InputError(f"{names}: the model has no such covariance ({error})") from error
 
 
 def _check_form(came: Array, kept: Array, name: str) -> None:

@@ -69,6 +69,7 @@ def summarised(fitted: Summarised) -> Summary:
         *_parameter_lines(fitted),
         "-" * WIDTH,
         *_wrapped(f"EM: {fitted.em.message}"),
+        *_generalised(fitted.specification),
     ]
     return Summary("\n".join(lines))
 
@@ -128,6 +129,10 @@ def _parameter_lines(fitted: Summarised) -> list[str]:
     specification = fitted.specification
     lines: list[str] = []
     for name, value in fitted.params.items():
+        if name in specification.names:
+            places = ", ".join(specification.names[name])
+            lines.append(f"{name:<24}{float(value):>16.6g}   in {places}")
+            continue
         slot = specification.slots[name]
         learnt = specification.is_learnt(name)
         if not learnt and not np.any(value):
@@ -141,6 +146,16 @@ def _parameter_lines(fitted: Summarised) -> list[str]:
             lines.append(f"{name}{mark}")
             lines.extend("    " + line for line in _matrix(value, *_labels(fitted, name)))
     return lines
+
+
+def _generalised(specification: Specification) -> list[str]:
+    names = specification.generalised_steps
+    if not names:
+        return []
+    return _wrapped(
+        f"Generalised M-step: {', '.join(names)} has no closed form; each iteration raises the expected "
+        "log-likelihood by scoring steps instead."
+    )
 
 
 def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:

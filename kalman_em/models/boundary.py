@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Full, Isotropic
-from kalman_em.em.repeated import Repeated
+from kalman_em.em.noise import NoiseStep
 from kalman_em.errors import NumericalError
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -109,7 +107,7 @@ def _height(step: Step, system: LinearGaussianSystem) -> float:
 
 def _zeros(specification: Specification, system: LinearGaussianSystem) -> Iterator[Direction]:
     for name in ("transition_cov", "observation_cov"):
-        if specification.is_free(name):
+        if _is_tried(specification, name):
             for direction in _directions(specification, name, system):
                 if direction.variance(getattr(system, name)) == 0.0:
                     yield direction
@@ -124,7 +122,7 @@ def _revived(
         return None
     cov = getattr(system, direction.parameter).copy()
     cov[direction.positions, direction.positions] = share * variances[variances > 0.0].mean()
-    formed = specification.covariance(direction.parameter).most_likely(cov)
+    formed = specification.noise(direction.parameter).fitted(cov)
     return system.replaced(**{direction.parameter: formed}) if np.array_equal(formed, cov) else None
 
 
@@ -132,12 +130,16 @@ def _candidates(
     specification: Specification, before: LinearGaussianSystem, system: LinearGaussianSystem
 ) -> Iterator[tuple[float, Direction]]:
     for name in ("transition_cov", "observation_cov"):
-        if not specification.is_free(name):
+        if not _is_tried(specification, name):
             continue
         for direction in _directions(specification, name, system):
             old, new = direction.variance(getattr(before, name)), direction.variance(getattr(system, name))
             if old > 0.0 and new > 0.0 and 0.0 < 1.0 - new / old < QUICK:
                 yield 1.0 - new / old, direction
+
+
+def _is_tried(specification: Specification, name: str) -> bool:
+    return specification.is_free(name) and not specification.noise(name).varies
 
 
 def _directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
@@ -148,31 +150,29 @@ def _directions(specification: Specification, name: str, system: LinearGaussianS
     if specification.noise_selection is not None and kind == "transition":
         design = np.any(specification.noise_selection[design] != 0.0, axis=0)
     labels = _labels(specification, name, len(getattr(system, name)))
-    for positions in _tied(specification.forms[name], len(labels)):
+    for positions in _tied(specification.noise(name), len(labels)):
         is_basis = kind == "observation" and _is_a_choice_of_basis(specification, system, positions)
         if is_basis or not np.any(design[list(positions)]):
             label = labels[positions[0]]
             yield Direction(name, positions, label.partition("[")[0] if len(positions) > 1 else label)
 
 
-def _tied(form: Any, dim: int) -> Iterator[tuple[int, ...]]:
+def _tied(step: NoiseStep, dim: int) -> Iterator[tuple[int, ...]]:
     """Yield the coordinates of a covariance, those that go to 0 together in one."""
     # A full covariance that is singular at its maximum is so in a slanted direction, unless it is 0 as a whole: with
     # any variance beside it, a covariance with it raises the likelihood to first order, for or against.
-    if isinstance(form, Isotropic | Full):
-        yield tuple(range(dim))
+    if step.family is None:
+        yield from ((position,) for position in range(dim))
         return
-    if isinstance(form, Repeated):
-        size = dim // form.copies
-        for positions in _tied(form.form, size) if size > 1 else [(0,)]:
-            yield tuple(copy * size + position for copy in range(form.copies) for position in positions)
-        return
-    blocks = form.blocks if isinstance(form, BlockDiagonal) else [(None, 1)] * dim
-    first = 0
-    for block, size in blocks:
-        tied = [(0,)] if size == 1 else _tied(block, size)
-        yield from (tuple(first + position for position in positions) for positions in tied)
-        first += size
+    for part in step.family.parts:
+        if part.n_free == 0 or np.any(part.fixed):
+            continue
+        off_diagonal = part.basis[:, 0] * (1.0 - np.eye(len(part.rows)))
+        uses = [part.rows[np.flatnonzero(np.diagonal(one[0]))] for one in part.basis]
+        if part.n_free == 1 or off_diagonal.any():
+            yield tuple(part.rows.tolist())
+        elif sum(map(len, uses)) == len(part.rows):
+            yield from (tuple(rows.tolist()) for rows in uses)
 
 
 def _is_a_choice_of_basis(
@@ -218,7 +218,7 @@ def _with(
 ) -> LinearGaussianSystem | None:
     """Return `system` with the variance multiplied by `share`, or None if the form does not allow that alone."""
     wanted = direction.shrunk(getattr(system, direction.parameter), share)
-    formed = specification.covariance(direction.parameter).most_likely(wanted)
+    formed = specification.noise(direction.parameter).fitted(wanted)
     unit = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
     if np.any(np.abs(formed - wanted) > 1e-9 * np.where(unit > 0.0, unit, np.abs(wanted).max())):
         return None

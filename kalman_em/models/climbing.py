@@ -69,6 +69,7 @@ def climbed(
     blocks = [
         block
         for name in ("transition_cov", "observation_cov")
+        if getattr(system, name).ndim == 2
         for block in _blocks(specification, name)
         if np.all(np.diagonal(getattr(system, name))[block.rows] > 0.0)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +31,17 @@ class Start:
     is_alone: bool
 
 
-def is_degenerate(system: LinearGaussianSystem, learnt: frozenset[str], *, start: Start, scale: Array) -> bool:
+def is_degenerate(
+    system: LinearGaussianSystem, learnt: Mapping[str, Sequence[Array]], *, start: Start, scale: Array
+) -> bool:
     """Whether the model predicts something without error, and the more surely the longer it learns.
 
-    Three ways. A noise covariance in `learnt` has lost a direction, and its matrix can no longer hold what is left of
-    it. Or all noise is gone (a constant series). Or, with a learnt start, some combination of the first row is
-    predicted without error although later rows are not: the density of that one value then grows without bound.
-    `scale` (p,) is the size of the data.
+    Three ways. A learnt noise covariance has lost a direction, and its matrix can no longer hold what is left of it:
+    `learnt` has for each by name the blocks that its form does not state as singular. Or all noise is gone (a constant
+    series). Or, with a learnt start, some combination of the first row is predicted without error although later rows
+    are not: the density of that one value then grows without bound. `scale` (p,) is the size of the data.
     """
-    if any(_has_lost_a_direction(_first(getattr(system, name))) for name in learnt):
+    if any(_has_lost_a_direction(block) for blocks in learnt.values() for block in blocks):
         return True
     if "observation_cov" not in learnt:
         return False

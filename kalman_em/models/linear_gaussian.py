@@ -322,6 +322,11 @@ def _first_row(panel: Panel) -> Array:
     return result
 
 
+def _is_wholly_free(form: Any, dim: int) -> bool:
+    """Whether a vector of this form can be any."""
+    return bool(np.linalg.matrix_rank(form.constraint((dim,), "initial_mean").design) == dim)
+
+
 def _check_inputs(model: LinearGaussian, panel: Panel) -> None:
     if panel.obs_dim != model.obs_dim:
         raise InputError(f"data: expected {model.obs_dim} columns, as obs_dim says, got {panel.obs_dim}")
@@ -332,7 +337,7 @@ def _check_inputs(model: LinearGaussian, panel: Panel) -> None:
         )
     if has_input and not panel.input_dim:
         raise InputError("inputs: the model has an input matrix, but none were given")
-    mean_is_held = model.initial_mean is not None and not isinstance(model.initial_mean, Full)
+    mean_is_held = model.initial_mean is not None and not _is_wholly_free(model.initial_mean, model.state_dim)
     if model.initial_step == "before" and model.transition_input is not None and mean_is_held:
         raise InputError(
             "initial_step: 'before' needs the inputs of a step before the first row, which the data do not have; "

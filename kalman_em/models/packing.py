@@ -16,11 +16,16 @@ def packed(specification: Specification, system: LinearGaussianSystem, units: Ma
     """Return the learnt parameters as a vector.
 
     Coefficients are divided by their `units`; a covariance L D L' gives log D and the entries of L scaled by the
-    standard deviations, so that any vector near it is again a covariance. Pivots that are 0 are left out.
+    standard deviations, so that any vector near it is again a covariance. Pivots that are 0 are left out. One that
+    varies in time gives the logarithms of its positive numbers.
     """
     parts = [(getattr(system, name) / units[name]).ravel() for name in COEFFICIENTS if specification.is_free(name)]
     for name in COVARIANCES:
         if specification.is_free(name):
+            if specification.noise(name).varies:
+                numbers = specification.noise(name).free(getattr(system, name))
+                parts.append(np.log(numbers[numbers > 0.0]))
+                continue
             lower, pivots, deviation = _factored(getattr(system, name))
             scaled = lower * deviation[None, :] / deviation[:, None]
             parts += [np.log(pivots[pivots > 0.0]), scaled[np.tril_indices(len(pivots), -1)]]
@@ -33,14 +38,25 @@ def unpacked(
     """Return the system of a vector packed like `like`, brought back to the forms of the specification."""
     values: dict[str, Array] = {}
     position = 0
+    coefficients = {name: getattr(like, name) for name in specification.coefficients}
     for name in COEFFICIENTS:
         if specification.is_free(name):
             size = getattr(like, name).size
-            free = vector[position : position + size].reshape(getattr(like, name).shape) * units[name]
-            values[name] = specification.constraint(name).project(free)
+            coefficients[name] = vector[position : position + size].reshape(getattr(like, name).shape) * units[name]
             position += size
+    nearest = specification.projected_coefficients(coefficients)
+    values |= {name: nearest[name] for name in specification.coefficients if specification.is_free(name)}
     for name in COVARIANCES:
         if specification.is_free(name):
+            step = specification.noise(name)
+            if step.varies:
+                numbers = step.free(getattr(like, name))
+                positive = numbers > 0.0
+                count = int(np.count_nonzero(positive))
+                numbers[positive] = np.exp(vector[position : position + count])
+                position += count
+                values[name] = step.at(numbers)
+                continue
             _, pivots, deviation = _factored(getattr(like, name))
             n, kept = len(pivots), pivots > 0.0
             moved = np.zeros(n)
@@ -52,7 +68,7 @@ def unpacked(
             position += len(below[0])
             lower = lower * deviation[:, None] / deviation[None, :]
             cov = (lower * moved) @ lower.T
-            values[name] = specification.covariance(name).most_likely(0.5 * (cov + cov.T))
+            values[name] = specification.noise(name).fitted(0.5 * (cov + cov.T))
     return like.replaced(**values)
 
 

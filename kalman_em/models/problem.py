@@ -81,7 +81,11 @@ class LinearGaussianProblem:
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
         """Return `degenerate_covariance` where the likelihood runs away to infinity: see `is_degenerate`."""
-        learnt = frozenset(n for n in ("transition_cov", "observation_cov") if self.specification.is_free(n))
+        learnt = {
+            name: self.specification.noise(name).losable(getattr(params, name))
+            for name in ("transition_cov", "observation_cov")
+            if self.specification.is_free(name)
+        }
         start_learnt = any(self.specification.is_free(name) for name in ("initial_mean", "initial_cov"))
         first = Start(
             is_learnt=start_learnt,
@@ -108,21 +112,29 @@ class LinearGaussianProblem:
         G = params.noise_selection
         noise = _state_noise(params.transition_cov, G)
         if free:
-            form = self.specification.covariance("transition_cov")
-            inverse = np.eye(params.state_dim) if G is None else np.linalg.pinv(G)
-            change, noise = best_change_and_noise(
-                moments,
-                joint,
-                noise,
-                lambda scatter: _state_noise(form.most_likely(symmetrised(inverse @ scatter @ inverse.T)), G),
-            )
-            cov = form.most_likely(symmetrised(inverse @ noise @ inverse.T))
+            change, cov = self._state_noise_step(params, moments, noise)
             return {
                 "transition_cov": _zeros_kept(params.transition_cov, cov),
                 **self._moved(params, "transition", change),
             }
         change = best_change(moments, joint, np.broadcast_to(noise, moments.residual.shape))
         return self._moved(params, "transition", change)
+
+    def _state_noise_step(self, params: LinearGaussianSystem, moments: Moments, noise: Array) -> tuple[Array, Array]:
+        """Return the change of [F b B] and Q; the scatter of the states is brought to the noise by G's inverse."""
+        joint, step, G = self._joint["transition"], self.specification.noise("transition_cov"), params.noise_selection
+        if G is None:
+            return best_change_and_noise(moments, joint, noise, step.most_likely)
+        inverse = np.linalg.pinv(G)
+
+        def pulled(cov: Array) -> Array:
+            return symmetrised(inverse @ cov @ inverse.T)
+
+        def most_likely(scatter: Array, counts: Array, near: Array) -> Array:
+            return _state_noise(step.most_likely(pulled(scatter), counts, pulled(near)), G)
+
+        change, noise = best_change_and_noise(moments, joint, noise, most_likely)
+        return change, step.fitted(pulled(noise))
 
     def _observation(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
         free = self.specification.is_free("observation_cov")
@@ -131,8 +143,8 @@ class LinearGaussianProblem:
             return {}
         moments, covs = completed(expectations, params.observation_cov)
         if free:
-            form = self.specification.covariance("observation_cov")
-            change, cov = best_change_and_noise(moments, joint, params.observation_cov, form.most_likely)
+            step = self.specification.noise("observation_cov")
+            change, cov = best_change_and_noise(moments, joint, params.observation_cov, step.most_likely)
             return {
                 "observation_cov": _zeros_kept(params.observation_cov, cov),
                 **self._moved(params, "observation", change),
@@ -169,8 +181,8 @@ class LinearGaussianProblem:
         if not cov_is_free:
             change = best_change(moments, constraint, params.initial_cov[None])
             return {"initial_mean": params.initial_mean + change[:, 0]}
-        form = self.specification.covariance("initial_cov")
-        change, cov = best_change_and_noise(moments, constraint, params.initial_cov, form.most_likely)
+        step = self.specification.noise("initial_cov")
+        change, cov = best_change_and_noise(moments, constraint, params.initial_cov, step.most_likely)
         result = {"initial_cov": _zeros_kept(params.initial_cov, cov)}
         return result | ({"initial_mean": params.initial_mean + change[:, 0]} if mean_is_free else {})
 
@@ -180,7 +192,7 @@ class LinearGaussianProblem:
         if not self.specification.is_free("initial_mean") or self.specification.is_free("initial_cov"):
             return False
         d = self.specification.state_dim
-        P = self.specification.covariance("initial_cov").most_likely(np.zeros((d, d)))
+        P = self.specification.noise("initial_cov").fitted(np.zeros((d, d)))
         return bool(smallest_scaled_eigenvalue(P) <= SINGULAR or np.any(np.diagonal(P) <= 0.0))
 
     def _most_likely_start(self, system: LinearGaussianSystem) -> Array:
@@ -203,8 +215,8 @@ class LinearGaussianProblem:
 
 def _zeros_kept(old: Array, new: Array) -> Array:
     """Return `new`, exactly 0 where `old` has no variance: there EM cannot move, and rounding must not."""
-    kept = np.diagonal(old) > 0.0
-    return symmetrised(np.where(np.outer(kept, kept), new, 0.0))
+    kept = np.asarray(np.diagonal(old, axis1=-2, axis2=-1) > 0.0)
+    return symmetrised(np.where(kept[..., :, None] & kept[..., None, :], new, 0.0))
 
 
 def _moments(sums: RegressionMoments) -> Moments:
@@ -251,12 +263,16 @@ class LeapingProblem(LinearGaussianProblem):
 
     def _is_nearly_singular(self, guess: LinearGaussianSystem, last: LinearGaussianSystem) -> bool:
         """Whether a guess jumps towards a singular covariance, where later steps would be lost in rounding."""
-        names = [n for n in ("transition_cov", "observation_cov", "initial_cov") if self.specification.is_free(n)]
         return any(
-            float(smallest_scaled_eigenvalue(getattr(guess, name)))
-            < min(NEARLY_SINGULAR, float(smallest_scaled_eigenvalue(getattr(last, name))))
-            for name in names
+            self._thinnest(name, guess) < min(NEARLY_SINGULAR, self._thinnest(name, last))
+            for name in ("transition_cov", "observation_cov", "initial_cov")
+            if self.specification.is_free(name)
         )
+
+    def _thinnest(self, name: str, system: LinearGaussianSystem) -> float:
+        """Return the smallest eigenvalue, variances scaled to 1, of what a learnt covariance may lose."""
+        blocks = self.specification.noise(name).losable(getattr(system, name))
+        return min((float(smallest_scaled_eigenvalue(block)) for block in blocks), default=1.0)
 
     def _step(self, params: LinearGaussianSystem) -> tuple[LinearGaussianSystem, float]:
         expectations, log_likelihood = self.e_step(params)

@@ -42,7 +42,7 @@ class Slot:
         if self.rows is None:
             return value
         first = self._blocks()[0]
-        return value[first, first]
+        return value[..., first, first]
 
     def put(self, value: Array, named: Array) -> Array:
         """Return the parameter `value` of the system with the named value in its place."""
@@ -51,7 +51,7 @@ class Slot:
         result = np.array(value)
         if self.entries is None:
             for block in self._blocks():
-                result[block, block] = named
+                result[..., block, block] = named
         elif self.kind == "value":
             result[self.places] = np.ravel(named)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -21,7 +21,9 @@ from kalman_em.em.forms import (
     coefficient_form,
     covariance_form,
 )
+from kalman_em.em.noise import NoiseStep
 from kalman_em.errors import InputError
+from kalman_em.models.numbers import GROUPS, check_names, cov_with_numbers, free_numbers, projected, with_numbers
 from kalman_em.models.slots import Slot
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -60,13 +62,9 @@ class Specification:
     def __post_init__(self) -> None:
         if self.initial_step not in ("first", "before"):
             raise InputError(f"initial_step: expected 'first' or 'before', got {self.initial_step!r}")
-        for name in COVARIANCES:
-            if name == "initial_cov" and isinstance(self.forms[name], Diffuse):
-                continue
-            covariance_form(self.forms[name], name, self.shape(name)[0])
-        for name in COEFFICIENTS:
-            if self.has(name):
-                self.constraint(name)
+        labels: dict[str, tuple[str | None, ...]] = {name: self.constraint(name).labels for name in self.coefficients}
+        labels |= {name: self.noise(name).labels for name in self.covariances}
+        check_names(labels, self.slots)
         if self.is_diffuse and self.constraint("initial_mean").n_free:
             raise InputError("initial_mean: a Diffuse() initial_cov leaves nothing to learn; use Fixed(0)")
         if self.is_diffuse and self._scale_is_free:
@@ -103,9 +101,88 @@ class Specification:
         """Whether the initial state is diffuse."""
         return isinstance(self.forms["initial_cov"], Diffuse)
 
+    @property
+    def coefficients(self) -> tuple[str, ...]:
+        """The coefficients that the model has."""
+        return tuple(name for name in COEFFICIENTS if self.has(name))
+
+    @property
+    def covariances(self) -> tuple[str, ...]:
+        """The covariances that have a form: all, but that of a diffuse initial state."""
+        return tuple(name for name in COVARIANCES if not (name == "initial_cov" and self.is_diffuse))
+
     def constraint(self, name: str) -> LinearConstraint:
-        """Return the linear constraint on a coefficient."""
-        return coefficient_form(self.forms[name], name).constraint(self.shape(name), name)
+        """Return the linear constraint on a coefficient, over all rows of the filter where it varies in time."""
+        return self._constraints[name]
+
+    @cached_property
+    def _constraints(self) -> dict[str, LinearConstraint]:
+        found = {
+            name: coefficient_form(self.forms[name], name).constraint(self.shape(name), name)
+            for name in self.coefficients
+        }
+        if self.initial_step == "first":
+            return found
+        return {name: replace(one, fixed=_led(one.fixed, self.shape(name))) for name, one in found.items()}
+
+    def noise(self, name: str) -> NoiseStep:
+        """Return the M-step of a covariance (not of a diffuse initial one)."""
+        return self._noises[name]
+
+    @cached_property
+    def _noises(self) -> dict[str, NoiseStep]:
+        leads = {name: self.initial_step == "before" and name != "initial_cov" for name in self.covariances}
+        return {name: NoiseStep(self.covariance(name), self.shape(name)[0], name, leads[name]) for name in leads}
+
+    @cached_property
+    def generalised_steps(self) -> tuple[str, ...]:
+        """The parameters whose M-step has no closed form: it raises the expected log-likelihood step by step."""
+        return tuple(name for name in self.covariances if not self.noise(name).is_closed)
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of learnt numbers, and the parameters in which each stands."""
+        labels = {name: self.constraint(name).labels for name in self.coefficients}
+        labels |= {name: self.noise(name).labels for name in self.covariances}
+        found: dict[str, tuple[str, ...]] = {}
+        for parameter, own in labels.items():
+            for label in dict.fromkeys(own):
+                if label is not None:
+                    found[label] = (*found.get(label, ()), parameter)
+        return found
+
+    def numbers(self, system: LinearGaussianSystem) -> dict[str, float]:
+        """Return the value of every named number."""
+        values: dict[str, float] = {}
+        for names in self._together():
+            free, _, labels = free_numbers(names, {name: getattr(system, name) for name in names})
+            values |= {label: float(x) for label, x in zip(labels, free, strict=True) if label is not None}
+        for name in self.covariances:
+            step = self.noise(name)
+            if any(label is not None for label in step.labels) and step.family is not None:
+                free = step.family.free(getattr(system, name))
+                values |= {label: float(x) for label, x in zip(step.labels, free, strict=True) if label is not None}
+        return {name: values[name] for name in self.names}
+
+    def with_numbers(self, system: LinearGaussianSystem, wanted: Mapping[str, float]) -> LinearGaussianSystem:
+        """Return `system` with named numbers as `wanted`."""
+        touched = {parameter for name in wanted for parameter in self.names[name]}
+        values: dict[str, Array] = {}
+        for names in self._together():
+            if touched & set(names):
+                values |= with_numbers(names, {name: getattr(system, name) for name in names}, wanted)
+        for name in touched & set(self.covariances):
+            values[name] = cov_with_numbers(self.noise(name), getattr(system, name), wanted)
+        changed: dict[str, Any] = dict(values)
+        return replace(system, **changed)
+
+    def _together(self) -> list[dict[str, LinearConstraint]]:
+        """Return the constraints of the coefficients by regression: what is learnt jointly, and may share names."""
+        return [
+            {name: self.constraint(name) for name in group if name in self.coefficients}
+            for group in GROUPS
+            if group[0] in COEFFICIENTS
+        ]
 
     def covariance(self, name: str) -> CovarianceForm:
         """Return the form of a covariance (not of a diffuse initial one)."""
@@ -130,13 +207,9 @@ class Specification:
     @property
     def n_parameters(self) -> int:
         """Number of free numbers over all parameters."""
-        coefficients = sum(self.constraint(name).n_free for name in COEFFICIENTS if self.has(name))
-        covariances = sum(
-            self.covariance(name).n_free_in_covariance(self.shape(name)[0])
-            for name in COVARIANCES
-            if not (name == "initial_cov" and self.is_diffuse)
-        )
-        return coefficients + covariances
+        regressions = self.joint("transition").n_free + self.joint("observation").n_free
+        covariances = sum(self.noise(name).n_free for name in self.covariances)
+        return regressions + self.constraint("initial_mean").n_free + covariances
 
     def is_free(self, name: str) -> bool:
         """Whether any number of a parameter is learnt."""
@@ -162,13 +235,8 @@ class Specification:
 
     @cached_property
     def _free(self) -> frozenset[str]:
-        coefficients = {name for name in COEFFICIENTS if self.has(name) and self.constraint(name).n_free > 0}
-        covariances = {
-            name
-            for name in COVARIANCES
-            if not (name == "initial_cov" and self.is_diffuse)
-            and self.covariance(name).n_free_in_covariance(self.shape(name)[0]) > 0
-        }
+        coefficients = {name for name in self.coefficients if self.constraint(name).n_free > 0}
+        covariances = {name for name in self.covariances if self.noise(name).n_free > 0}
         return frozenset(coefficients | covariances)
 
     @property
@@ -194,25 +262,27 @@ class Specification:
 
     def projected(self, values: Mapping[str, Array]) -> LinearGaussianSystem:
         """Return the system nearest to `values` that obeys every form."""
-        chosen: dict[str, Any] = {}
-        for name in COEFFICIENTS:
-            if self.has(name):
-                constraint = self.constraint(name)
-                chosen[name] = constraint.fixed if constraint.n_free == 0 else constraint.project(values[name])
+        chosen: dict[str, Any] = self.projected_coefficients(values)
         for name in COVARIANCES:
             if name == "initial_cov" and self.is_diffuse:
                 chosen[name] = np.zeros(self.shape(name))
             elif isinstance(self.forms[name], Fixed):
-                chosen[name] = self.forms[name].fitted_to(self.shape(name), name)
+                value = self.forms[name].fitted_to(self.shape(name), name)
+                chosen[name] = _led(value, self.shape(name)) if self.initial_step == "before" else value
             else:
-                chosen[name] = self.covariance(name).most_likely(values[name])
-        if self.initial_step == "before":
-            chosen |= {name: _led(value, self.shape(name)) for name, value in chosen.items()}
+                chosen[name] = self.noise(name).fitted(values[name])
         return LinearGaussianSystem(
             **chosen,
             noise_selection=self.noise_selection,
             initial_diffuse=np.full(self.state_dim, self.is_diffuse),
         )
+
+    def projected_coefficients(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the coefficients nearest to `values` that obey their forms, shared numbers being equal."""
+        chosen: dict[str, Array] = {}
+        for names in self._together():
+            chosen |= projected(names, values)
+        return chosen
 
     def check_known_elsewhere(self, what: str) -> None:
         """Raise `InputError` if a parameter varies in time: it is known for the rows of the fit, not for `what`."""
@@ -236,10 +306,17 @@ class Specification:
                     )
 
     def _varying(self) -> dict[str, int]:
-        """Return the number of entries of each parameter that varies in time (all of them are fixed)."""
-        forms = {name: form for name, form in self.forms.items() if isinstance(form, Fixed)}
-        values = {name: form.fitted_to(self.shape(name), name) for name, form in forms.items()}
-        return {name: len(value) for name, value in values.items() if value.ndim > len(self.shape(name))}
+        """Return the number of entries of each parameter that varies in time: known, or known but for some numbers."""
+        lead = 1 if self.initial_step == "before" else 0
+        fixed = {name: self.constraint(name).fixed for name in self.coefficients}
+        entries = {name: len(value) - lead for name, value in fixed.items() if value.ndim > len(self.shape(name))}
+        for name in self.covariances:
+            form, n = self.forms[name], self.noise(name).n_entries
+            if isinstance(form, Fixed) and form.value.ndim == 3:
+                entries[name] = len(form.value)
+            elif n > 1:
+                entries[name] = n - lead
+        return entries
 
     def _check_noise_rows(self) -> None:
         """Refuse free coefficients in rows that no noise enters: EM can never move them."""

@@ -106,7 +106,9 @@ def test_change_and_noise_are_the_joint_maximum(form):
     wide.regressor[0, :2, :2] = moments.regressor[0]
     wide.regressor[0, 2, 2] = 6.0
     start = np.diag([1.0, 100.0])
-    change, cov = best_change_and_noise(wide, constraint, start, form.most_likely)
+    change, cov = best_change_and_noise(
+        wide, constraint, start, lambda scatter, counts, near: form.most_likely(scatter[0])
+    )
 
     def height(v):
         variances = np.exp(v[1:]) if isinstance(form, Diagonal) else np.repeat(np.exp(v[1]), 2)
@@ -117,7 +119,9 @@ def test_change_and_noise_are_the_joint_maximum(form):
     variances = np.exp(best.x[1:])
     np.testing.assert_allclose(np.diagonal(cov), np.resize(variances, 2), rtol=1e-4)
     # Nothing moves any more: another round gives the same to rounding.
-    again, same = best_change_and_noise(wide, constraint, cov, form.most_likely)
+    again, same = best_change_and_noise(
+        wide, constraint, cov, lambda scatter, counts, near: form.most_likely(scatter[0])
+    )
     np.testing.assert_allclose(again, change, rtol=0.0, atol=1e-11)
     np.testing.assert_allclose(same, cov, rtol=1e-11)
 

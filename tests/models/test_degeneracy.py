@@ -93,9 +93,16 @@ def level(state_noise, noise, *, first=1.0, **changes):
     )
 
 
+def blocks_of(system, learnt):
+    return {name: [np.atleast_3d(getattr(system, name).T).T[0]] for name in learnt}
+
+
 def is_at_an_end(system, scale=1.0, learnt=BOTH, *, is_learnt=False, is_before=False, is_alone=True):
     return is_degenerate(
-        system, learnt, start=Start(is_learnt, is_before, is_alone), scale=np.full(system.obs_dim, scale)
+        system,
+        blocks_of(system, learnt),
+        start=Start(is_learnt, is_before, is_alone),
+        scale=np.full(system.obs_dim, scale),
     )
 
 
@@ -139,7 +146,7 @@ def test_a_first_row_is_judged_in_the_units_of_its_columns():
     sizes = np.array([1.0, 1e-12])
     two = {"observation_matrix": sizes[:, None], "initial_mean": [0.0]}
     system = level(1.0, 0.0, first=1.0, **two | {"observation_cov": np.diag(0.1 * sizes**2)})
-    assert not is_degenerate(system, BOTH, start=Start(True, False, True), scale=sizes)
+    assert not is_degenerate(system, blocks_of(system, BOTH), start=Start(True, False, True), scale=sizes)
 
 
 def test_a_covariance_that_lost_a_direction_but_none_of_its_variances():

@@ -7,15 +7,20 @@ maximiser of the expected log-likelihood. A new form brings both, and the loop a
 from kalman_em.em.forms.blocks import BlockDiagonal
 from kalman_em.em.forms.diagonal import is_of_independent_noise
 from kalman_em.em.forms.fixed import Fixed
-from kalman_em.em.forms.free import Diagonal, Full, Isotropic
+from kalman_em.em.forms.free import Diagonal, EqualVarCov, Full, Isotropic
 from kalman_em.em.forms.initial import Diffuse, check_initial_forms
+from kalman_em.em.forms.partly import Partly
+from kalman_em.em.forms.pattern import Pattern
 from kalman_em.em.forms.protocols import (
     CoefficientForm,
     CovarianceForm,
+    LinearForm,
     checked_covariance_form,
     coefficient_form,
     covariance_form,
+    is_direct,
 )
+from kalman_em.em.forms.scaled import Known, Scaled
 
 __all__ = [
     "BlockDiagonal",
@@ -23,12 +28,19 @@ __all__ = [
     "CovarianceForm",
     "Diagonal",
     "Diffuse",
+    "EqualVarCov",
     "Fixed",
     "Full",
     "Isotropic",
+    "Known",
+    "LinearForm",
+    "Partly",
+    "Pattern",
+    "Scaled",
     "check_initial_forms",
     "checked_covariance_form",
     "coefficient_form",
     "covariance_form",
+    "is_direct",
     "is_of_independent_noise",
 ]

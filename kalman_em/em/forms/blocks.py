@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from kalman_em.arrays import Array, as_count
-from kalman_em.em.forms.protocols import CovarianceForm, checked_covariance_form, covariance_form
+from kalman_em.em.families import Family, side_by_side
+from kalman_em.em.forms.protocols import (
+    CovarianceForm,
+    LinearForm,
+    checked_covariance_form,
+    covariance_form,
+    is_direct,
+)
+from kalman_em.em.maximisers import FamilyMaximiser
 from kalman_em.errors import InputError
 
 
@@ -49,8 +58,26 @@ class BlockDiagonal:
             as_count(block[1], f"blocks: size of block {position}")
         object.__setattr__(self, "blocks", tuple((form, int(size)) for form, size in blocks))
 
+    @cached_property
+    def is_direct(self) -> bool:
+        """Whether each block has its own maximiser, and none varies in time."""
+        return all(is_direct(form) and np.ndim(getattr(form, "value", 0.0)) <= 2 for form, _ in self.blocks)
+
+    def family(self, dim: int, name: str) -> Family:
+        """Those of the blocks side by side; blocks with a name in common share its number."""
+        families = []
+        for position, (form, size) in enumerate(self.blocks):
+            if not isinstance(form, LinearForm):
+                kind = type(form).__name__
+                raise InputError(f"{name}: block {position} is a {kind}, which cannot stand beside blocks with names")
+            families.append(form.family(size, f"{name}: block {position}"))
+        return side_by_side(families, name)
+
     def most_likely(self, scatter: Array) -> Array:
         """Each block's own maximiser: the expected log-likelihood is a sum over blocks."""
+        if not self.is_direct:
+            dim = sum(size for _, size in self.blocks)
+            return FamilyMaximiser(self.family(dim, "BlockDiagonal"), "BlockDiagonal").fitted(scatter)
         result = np.zeros_like(scatter)
         first = 0
         for form, size in self.blocks:
@@ -60,7 +87,9 @@ class BlockDiagonal:
         return result
 
     def n_free_in_covariance(self, dim: int) -> int:
-        """The sum over blocks."""
+        """The sum over blocks, shared ones once."""
+        if not self.is_direct:
+            return self.family(dim, "BlockDiagonal").n_free
         return sum(form.n_free_in_covariance(size) for form, size in self.blocks)
 
     def check_covariance(self, dim: int, name: str) -> None:
@@ -70,3 +99,5 @@ class BlockDiagonal:
             raise InputError(f"{name}: BlockDiagonal has blocks of {total} rows in all, expected {dim}")
         for position, (form, size) in enumerate(self.blocks):
             covariance_form(form, f"{name}: block {position}", size)
+        if not self.is_direct:
+            FamilyMaximiser(self.family(dim, name), name)

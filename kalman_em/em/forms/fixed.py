@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kalman_em.arrays import Array, array_key, as_floats, frozen, shape_text
 from kalman_em.em.constraints import LinearConstraint
+from kalman_em.em.families import Family, family_of
 from kalman_em.errors import InputError
 from kalman_em.linalg import checked_covariance
 
@@ -38,6 +39,8 @@ class Fixed:
     """
 
     value: Any
+
+    is_direct: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", as_floats(self.value, "Fixed"))
@@ -76,3 +79,9 @@ class Fixed:
     def check_covariance(self, dim: int, name: str) -> None:
         """Check the shape, symmetry and definiteness."""
         checked_covariance(self.fitted_to((dim, dim), name), dim, name)
+
+    def family(self, dim: int, name: str) -> Family:
+        """The one member."""
+        value = self.fitted_to((dim, dim), name)
+        table = value if value.ndim == 3 else value[None]
+        return family_of(table, np.zeros((0, *table.shape)), ())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from kalman_em.arrays import Array, frozen
 from kalman_em.em.constraints import LinearConstraint
+from kalman_em.em.families import Family, Part, family_of
+from kalman_em.em.forms.protocols import FamilyForm
 from kalman_em.errors import InputError
 from kalman_em.linalg import symmetrised
 
@@ -23,6 +26,8 @@ class Full:
     >>> Full().most_likely(np.array([[2.0, 1.0], [1.0, 3.0]])).tolist()
     [[2.0, 1.0], [1.0, 3.0]]
     """
+
+    is_direct: ClassVar[bool] = True
 
     def constraint(self, shape: tuple[int, ...], name: str) -> LinearConstraint:
         """Nothing is fixed."""
@@ -40,6 +45,15 @@ class Full:
     def check_covariance(self, dim: int, name: str) -> None:
         """Fits any."""
 
+    def family(self, dim: int, name: str) -> Family:
+        """One number for each entry on or below the diagonal."""
+        del name
+        rows, columns = np.tril_indices(dim)
+        basis = np.zeros((len(rows), 1, dim, dim))
+        basis[np.arange(len(rows)), 0, rows, columns] = 1.0
+        basis[np.arange(len(rows)), 0, columns, rows] = 1.0
+        return Family(dim, (Part(np.arange(dim), np.zeros((1, dim, dim)), basis, (None,) * len(rows)),))
+
 
 @dataclass(frozen=True)
 class Diagonal:
@@ -52,6 +66,8 @@ class Diagonal:
     >>> Diagonal().most_likely(np.array([[2.0, 1.0], [1.0, 3.0]])).tolist()
     [[2.0, 0.0], [0.0, 3.0]]
     """
+
+    is_direct: ClassVar[bool] = True
 
     def constraint(self, shape: tuple[int, ...], name: str) -> LinearConstraint:
         """Zero off the diagonal; for a vector the same as `Full`."""
@@ -74,6 +90,12 @@ class Diagonal:
     def check_covariance(self, dim: int, name: str) -> None:
         """Fits any."""
 
+    def family(self, dim: int, name: str) -> Family:
+        """One number a row."""
+        del name
+        one = np.ones((1, 1, 1, 1))
+        return Family(dim, tuple(Part(np.array([i]), np.zeros((1, 1, 1)), one, (None,)) for i in range(dim)))
+
 
 @dataclass(frozen=True)
 class Isotropic:
@@ -86,6 +108,8 @@ class Isotropic:
     >>> Isotropic().most_likely(np.array([[2.0, 1.0], [1.0, 4.0]])).tolist()
     [[3.0, 0.0], [0.0, 3.0]]
     """
+
+    is_direct: ClassVar[bool] = True
 
     def constraint(self, shape: tuple[int, ...], name: str) -> LinearConstraint:
         """One free number."""
@@ -106,3 +130,33 @@ class Isotropic:
 
     def check_covariance(self, dim: int, name: str) -> None:
         """Fits any."""
+
+    def family(self, dim: int, name: str) -> Family:
+        """One number times the identity."""
+        del name
+        return Family(dim, (Part(np.arange(dim), np.zeros((1, dim, dim)), np.eye(dim)[None, None], (None,)),))
+
+
+@dataclass(frozen=True)
+class EqualVarCov(FamilyForm):
+    """One variance for all, and one covariance between any two (for a covariance).
+
+    Raises
+    ------
+    InputError
+        Where it is used, for a covariance of fewer than two rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kalman_em import EqualVarCov
+    >>> EqualVarCov().most_likely(np.array([[2.0, 1.0], [1.0, 4.0]])).round(12).tolist()
+    [[3.0, 1.0], [1.0, 3.0]]
+    """
+
+    def family(self, dim: int, name: str) -> Family:
+        """Two numbers: the variance and the covariance."""
+        if dim < 2:
+            raise InputError(f"{name}: EqualVarCov needs at least two rows, got {dim}; use Full()")
+        basis = np.stack([np.eye(dim), 1.0 - np.eye(dim)])[:, None]
+        return family_of(np.zeros((1, dim, dim)), basis, (None, None))

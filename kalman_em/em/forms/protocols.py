@@ -9,10 +9,12 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import LinearConstraint
+from kalman_em.em.families import Family
+from kalman_em.em.maximisers import FamilyMaximiser
 from kalman_em.errors import InputError
 
 # The forms that need no arguments, by what a user may write in their place.
-SIMPLE = ("Full", "Diagonal", "Isotropic", "Diffuse")
+SIMPLE = ("Full", "Diagonal", "Isotropic", "EqualVarCov", "Diffuse")
 
 
 @runtime_checkable
@@ -39,6 +41,42 @@ class CovarianceForm(Protocol):
     def check_covariance(self, dim: int, name: str) -> None:
         """Raise `InputError` naming `name` unless the form fits a (dim, dim) covariance."""
         ...
+
+
+@runtime_checkable
+class LinearForm(CovarianceForm, Protocol):
+    """A form of a covariance that is linear in its free numbers, which may have names and may vary in time."""
+
+    def family(self, dim: int, name: str) -> Family:
+        """Return the linear family of (dim, dim) covariances; `InputError` naming `name` if the form does not fit."""
+        ...
+
+
+class FamilyForm:
+    """A form that is its linear family, and has the maximiser of that."""
+
+    def family(self, dim: int, name: str) -> Family:
+        """Return the linear family of (dim, dim) covariances."""
+        raise NotImplementedError
+
+    def most_likely(self, scatter: Array) -> Array:
+        """The closed form where the family has one, else scoring steps (`kalman_em.em.maximisers`)."""
+        kind = type(self).__name__
+        return FamilyMaximiser(self.family(scatter.shape[-1], kind), kind).fitted(scatter)
+
+    def n_free_in_covariance(self, dim: int) -> int:
+        """As many as the family has."""
+        return self.family(dim, type(self).__name__).n_free
+
+    def check_covariance(self, dim: int, name: str) -> None:
+        """Check that the family fits and holds a covariance."""
+        FamilyMaximiser(self.family(dim, name), name)
+
+
+def is_direct(form: CovarianceForm) -> bool:
+    """Whether `most_likely` of one mean scatter says all: nothing varies in time, no names, no need of a climb."""
+    own = getattr(form, "is_direct", None)
+    return not isinstance(form, LinearForm) if own is None else bool(own)
 
 
 def coefficient_form(form: Any, name: str) -> CoefficientForm:
