@@ -83,6 +83,8 @@ class ForwardSpace(NamedTuple):
     constants: Array
     work: Array
     pace: Array
+    root: Array
+    wide: Array
 
 
 class BackwardSpace(NamedTuple):
@@ -151,6 +153,8 @@ def forward_space(d: int, m: int) -> ForwardSpace:
         np.empty(vector),
         empty_work(d),
         np.empty(4),
+        np.empty(square),
+        np.empty((d + 1, max(2 * d, d + 1))),
     )
 
 

@@ -8,6 +8,7 @@ from kalman_em.arrays import Array, IntArray
 from kalman_em.compiled import kernel
 from kalman_em.inference.backward import RESOLVED, UNRESOLVED, begin_series, move_back
 from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, ForwardSpace, GuardSpace, Scalars, Transitions
+from kalman_em.inference.roots import is_well_spread, predict_root, root_of, update_root
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steps import (
     LOG_2PI,
@@ -48,7 +49,7 @@ def filter_rows(
     F, F_index, c, c_index, Q, Q_index = transitions
     values, h, variances, counts, group_index, _ = scalars
     predicted_means, predicted_covs, filtered_means, filtered_covs, cov_index, factors, columns = filtered
-    mean, cov, factor, gains, spreads, constants, work, pace = space
+    mean, cov, factor, gains, spreads, constants, work, pace, root, wide = space
     d = len(size)
     forget_pace(pace)
     stored, last = 0, -1
@@ -57,6 +58,10 @@ def filter_rows(
         copy_matrix(size, initial_cov, cov)
         copy_matrix(size, initial_factor, factor)
         n_columns = initial_columns
+        # One diffuse direction is resolved by one observation; several may leave large variances that cancel.
+        is_rooted = n_columns > 1
+        if is_rooted:
+            root_of(size, initial_cov, root, wide, wide[d])
         is_steady = False
         last_g, last_f, last_q = -1, -1, -1
         for t in range(starts[s], starts[s + 1]):
@@ -78,31 +83,52 @@ def filter_rows(
                     total += constants[i] - 0.5 * error * error / spreads[i]
             else:
                 if f >= 0:
-                    predict_cov(size, F[f], Q[q], cov, work)
+                    if is_rooted:
+                        predict_root(size, F[f], Q[q], root, cov, wide)
+                    else:
+                        predict_cov(size, F[f], Q[q], cov, work)
                     if n_columns > 0:
                         n_columns = predict_factor(size, F[f], factor, n_columns, work)
                 last += 1
                 copy_matrix(size, cov, predicted_covs[last])
                 is_regular = freezes and n_columns == 0
                 for i in range(counts[g]):
-                    log_density, spread, n_columns = update_step(
-                        size,
-                        h[g, i],
-                        values[t, i],
-                        variances[g, i],
-                        mean,
-                        cov,
-                        factor,
-                        n_columns,
-                        predicted_covs[last],
-                        lossless,
-                        gains[i],
-                        work,
-                    )
+                    if is_rooted:
+                        log_density, spread, n_columns = update_root(
+                            size,
+                            h[g, i],
+                            values[t, i],
+                            variances[g, i],
+                            mean,
+                            cov,
+                            factor,
+                            n_columns,
+                            gains[i],
+                            root,
+                            wide,
+                            work,
+                        )
+                    else:
+                        log_density, spread, n_columns = update_step(
+                            size,
+                            h[g, i],
+                            values[t, i],
+                            variances[g, i],
+                            mean,
+                            cov,
+                            factor,
+                            n_columns,
+                            predicted_covs[last],
+                            lossless,
+                            gains[i],
+                            work,
+                        )
                     total += log_density
                     spreads[i] = spread
                     is_regular = is_regular and spread > 0.0
                 copy_matrix(size, cov, filtered_covs[last])
+                if is_rooted and n_columns == 0:
+                    is_rooted = not is_well_spread(size, cov, wide, wide[d])
                 is_steady = False
                 if is_regular and is_same:
                     is_steady = has_settled(size, filtered_covs[last - 1], cov, pace)
