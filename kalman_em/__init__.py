@@ -35,11 +35,14 @@ from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
+from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
+from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
+from kalman_em.models.maneuvers import CoordinatedTurn, CorrelatedRandomWalk, Singer
 from kalman_em.models.seasonal import Seasonal
 from kalman_em.models.smooth_trend import SmoothTrend
 from kalman_em.models.structural import Structural
@@ -65,6 +68,11 @@ _IN_LEAVES = {
 __all__ = [
     "Autoregression",
     "BlockDiagonal",
+    "ConstantAcceleration",
+    "ConstantVelocity",
+    "ContinuousTime",
+    "CoordinatedTurn",
+    "CorrelatedRandomWalk",
     "Cycle",
     "DampedTrend",
     "Diagonal",
@@ -90,8 +98,10 @@ __all__ = [
     "Panel",
     "Partly",
     "Pattern",
+    "RandomWalk",
     "Scaled",
     "Seasonal",
+    "Singer",
     "SmoothTrend",
     "SmoothedStates",
     "StopReason",

@@ -23,7 +23,8 @@ class Noise:
     diffusion : array_like, shape (c, r)
         L; its r columns are the noises.
     is_pooled : bool
-        Whether the noises are independent with one spectral density: then one number tells it all.
+        Whether the noises are independent with one spectral density: then one number tells it all, and G(t) has no more
+        columns than the noise has directions.
     """
 
     diffusion: Any

@@ -176,8 +176,9 @@ def _figures(fitted: Fit) -> dict[str, Any]:
 def _encoded_specification(specification: Specification) -> dict[str, Any]:
     node = {
         name: _plain(getattr(specification, name))
-        for name in _names(Specification, but=("forms", "slots", "components"))
+        for name in _names(Specification, but=("forms", "slots", "components", "dynamics"))
     }
+    node["dynamics"] = encoded(specification.dynamics, "dynamics")
     node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
     node["slots"] = {name: _encoded_slot(slot) for name, slot in specification.slots.items()}
     if specification.components:
@@ -188,7 +189,7 @@ def _encoded_specification(specification: Specification) -> dict[str, Any]:
 def _encoded_slot(slot: Slot) -> list[Any]:
     rows = None if slot.rows is None else [slot.rows.start, slot.rows.stop]
     node: list[Any] = [slot.parameter, rows]
-    if slot.copies > 1 or slot.entries is not None:
+    if slot.copies > 1 or slot.entries is not None or slot.kind != "value":
         node.append({name: _plain(getattr(slot, name)) for name in ("copies", "shape", "kind")})
         node[-1]["entries"] = None if slot.entries is None else [list(entry) for entry in slot.entries]
     return node
@@ -210,7 +211,9 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
     # Models that are no sums have none.
     parts["components"] = {name: slice(*rows) for name, rows in node.get("components", {}).items()}
     parts["state_names"] = tuple(node["state_names"])
-    parts["noise_selection"] = None if node["noise_selection"] is None else as_array(node["noise_selection"])
+    for name in ("noise_selection", "transition_gaps"):
+        parts[name] = None if node[name] is None else as_array(node[name])
+    parts["dynamics"] = decoded(node["dynamics"], "dynamics")
     return Specification(**parts)
 
 

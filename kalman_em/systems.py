@@ -221,12 +221,12 @@ class LinearGaussianSystem:
         """Whether any element of the initial state is diffuse."""
         return bool(np.any(self.initial_diffuse))
 
-    def replaced(self, **values: Array) -> LinearGaussianSystem:
+    def replaced(self, **values: Any) -> LinearGaussianSystem:
         """Return a copy with other values of the same shapes, which the caller vouches for: nothing is checked."""
         copy = object.__new__(LinearGaussianSystem)
         copy.__dict__.update(self.__dict__)
         for name, value in values.items():
-            copy.__dict__[name] = frozen(value)
+            copy.__dict__[name] = frozen(value) if isinstance(value, np.ndarray) else value
         return copy
 
     def at_gaps(self, gaps: Array) -> LinearGaussianSystem:

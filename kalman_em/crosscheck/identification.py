@@ -12,6 +12,8 @@ from kalman_em.systems import LinearGaussianSystem
 # A singular value below this part of the largest is 0.
 NULL = 1e-7
 STEP = 1e-6
+# In continuous time a few gaps say what all do.
+MOST_GAPS = 8
 
 
 def free_basis_dimension(specification: Specification, system: LinearGaussianSystem) -> int:
@@ -21,7 +23,9 @@ def free_basis_dimension(specification: Specification, system: LinearGaussianSys
     and m by Am. Those A for which each change can be made with the free numbers form a linear space, of this
     dimension. A proper P is not asked: one first row says next to nothing about a basis.
     """
-    d = system.state_dim
+    d, gaps = system.state_dim, system.transition_gaps
+    if gaps is not None and len(gaps) > MOST_GAPS:
+        system = system.at_gaps(gaps[:: len(gaps) // MOST_GAPS])
     generators = np.eye(d * d).reshape(d * d, d, d)
     rows = [np.zeros((1, d * d))]
     for name in COEFFICIENTS:
@@ -66,7 +70,8 @@ def _noise_rows(specification: Specification, system: LinearGaussianSystem, gene
     if specification.is_free("transition_cov") and Q.ndim == 2:
         size, members = covariance_members(specification.covariance("transition_cov"), Q, np.ones(len(Q)))
         steps = np.eye(size) * STEP
-        moved = [(G @ (members(step) - members(-step)) @ G.T).ravel() for step in steps]
+        moved = [(G @ (members(step) - members(-step)) @ np.swapaxes(G, -1, -2)).ravel() for step in steps]
         tangent = np.stack(moved, axis=-1) / (2.0 * STEP)
         tangent = tangent / np.maximum(np.linalg.norm(tangent, axis=0), np.finfo(float).tiny)
-    return _outside(changes, (d, d), tangent)
+    # One number moves the noise of every gap at once.
+    return _outside(changes, noise.shape, tangent) if len(tangent) > d * d else _outside(changes, (d, d), tangent)

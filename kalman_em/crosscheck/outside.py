@@ -40,6 +40,8 @@ class OutsideModel(MLEModel):  # type: ignore[misc]
         siblings: Sequence[OutsideModel] = (),
         unit: Array | None = None,
     ) -> None:
+        if system.transition_gaps is not None and one.times is not None:
+            system = system.along(one.times)
         d, r = system.state_dim, system.transition_cov.shape[-1]
         self.unit = np.ones(system.obs_dim) if unit is None else unit
         self.jacobian = -float(np.count_nonzero(~one.is_missing, axis=0) @ np.log(self.unit))

@@ -23,7 +23,7 @@ def extended(panel: Panel, key: Hashable, data: Any, inputs: Any) -> Panel:
         If the columns differ, the labels do not follow on, or inputs are missing or superfluous.
     """
     old = panel[key]
-    _check_is_one_table(data, old)
+    check_is_one_table(data, old)
     new = to_panel(data, obs_dim=old.obs_dim, allow_unobserved=True).series[0]
     source = data.series[0] if isinstance(data, Panel) else data
     is_labelled = isinstance(data, pd.DataFrame | pd.Series) or (
@@ -43,7 +43,7 @@ def extended(panel: Panel, key: Hashable, data: Any, inputs: Any) -> Panel:
     return Panel(series, keys)
 
 
-def _check_is_one_table(data: Any, old: Observations) -> None:
+def check_is_one_table(data: Any, old: Observations) -> None:
     if isinstance(data, Panel) and data.n_series > 1:
         raise InputError(
             f"data: expected the new rows of one series, got a Panel of {data.n_series}; extend one series at a time, "

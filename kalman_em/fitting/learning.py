@@ -14,7 +14,7 @@ from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.starting import started
-from kalman_em.frames import check_regular, to_panel
+from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
@@ -79,8 +79,12 @@ def stated(
     panel = to_panel(
         data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
     )
+    unit = getattr(model, "time_unit", None)
+    if unit is not None:
+        panel = timed(panel, unit)
     for key, one in zip(panel.keys or (), panel, strict=True):
-        check_regular(one.index, series=key if panel.n_series > 1 else None)
+        if unit is None:
+            check_regular(one.index, series=key if panel.n_series > 1 else None)
     specification = model.specify(panel)
     _check_enough(specification, panel)
     specification.check_n_steps(panel)

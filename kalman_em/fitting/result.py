@@ -13,10 +13,12 @@ import pandas as pd
 from kalman_em.diagnostics import Consistency, consistency
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.errors import InputError
 from kalman_em.fitting.ahead import drawn, forecasted
 from kalman_em.fitting.decomposition import decomposed
 from kalman_em.fitting.estimates import Estimates
 from kalman_em.fitting.extending import extended
+from kalman_em.fitting.in_time import discretized_fit, drawn_in_time, extended_in_time, forecasted_in_time, smoothed_at
 from kalman_em.fitting.learning import learn
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import free_values
@@ -29,6 +31,7 @@ from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.leaves import leaf
 from kalman_em.models.leading import n_leading
+from kalman_em.models.motion import Discretized
 from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
 
@@ -101,8 +104,16 @@ class Fit(Estimates):
             **arrays, index=self._series(series).index, state_names=self.specification.state_names
         )
 
-    def smooth(self, series: Hashable | None = None) -> LabelledSmoothedStates:
+    def smooth(self, series: Hashable | None = None, *, times: Any = None) -> LabelledSmoothedStates:
         """Return the states given all data; `series` names one of a panel.
+
+        Parameters
+        ----------
+        series : hashable, optional
+            The series of a panel.
+        times : sequence of labels, optional
+            For a model in continuous time: any times instead of those of the rows, between them, before or after; of
+            the kind of the data's labels, in order.
 
         Returns
         -------
@@ -112,7 +123,8 @@ class Fit(Estimates):
         Raises
         ------
         InputError
-            If there is no such series, or several and none is named.
+            If there is no such series, or several and none is named; or `times` are given to a model that moves once a
+            row, out of order, or not like the labels of the data.
 
         References
         ----------
@@ -127,6 +139,8 @@ class Fit(Estimates):
         year
         1871  1111.7      63.5
         """
+        if times is not None:
+            return smoothed_at(self.system, self._in_time("times"), self._series(series), times, self._time_unit)
         smoothed = rts_smoother(self.system, self._filtered(series))
         lead = n_leading(self.specification)
         return LabelledSmoothedStates(
@@ -217,19 +231,29 @@ class Fit(Estimates):
         return moments_frame(means[lead:], np.sqrt(variances[lead:]), one.names or (), one.index, levels=levels)
 
     def forecast(
-        self, steps: int, *, inputs: Any = None, index: Any = None, series: Hashable | None = None
+        self,
+        steps: int | None = None,
+        *,
+        inputs: Any = None,
+        index: Any = None,
+        times: Any = None,
+        series: Hashable | None = None,
     ) -> Forecast:
         """Return the predictive distribution of the `steps` rows after the end.
 
         Parameters
         ----------
         steps : int
-            How far, at least 1.
+            How far, at least 1. In continuous time a step is that of the labels where they tick regularly, and else the
+            median gap of the series.
         inputs : array_like of shape (steps, k) or (steps,), Series or DataFrame, optional
             The inputs at those rows; needed if the fit had inputs. With labels, they must be those of the forecast.
         index : sequence of length `steps`, optional
             Labels of those rows; the data's index continued when left out. Labels of the kind of the data's must
             follow on from them.
+        times : sequence of labels, optional
+            For a model in continuous time, in the place of `steps`: the times to forecast, after the end of the series,
+            in order.
         series : hashable, optional
             The series of a panel.
 
@@ -255,6 +279,16 @@ class Fit(Estimates):
         """
         one = self._series(series)
         self.specification.check_known_elsewhere("the rows ahead")
+        if self.specification.dynamics is not None or times is not None:
+            return forecasted_in_time(
+                self.system,
+                self._in_time("times"),
+                self._filtered(series),
+                one,
+                steps,
+                index if times is None else times,
+                self._time_unit,
+            )
         return forecasted(
             self.system, self._filtered(series), one, self.specification.state_names, steps, inputs, index
         )
@@ -274,7 +308,7 @@ class Fit(Estimates):
         Parameters
         ----------
         n_steps : int, optional
-            Its length; that of the data when left out.
+            Its length; that of the data when left out. In continuous time another length has rows at the median gap.
         rng : numpy.random.Generator, optional
             The source of randomness; a fresh one when left out.
         inputs : array_like of shape (n_steps, k) or (n_steps,), Series or DataFrame, optional
@@ -303,6 +337,8 @@ class Fit(Estimates):
         """
         one = self._series(series)
         smoothed = rts_smoother(self.system, self._filtered(series)) if self.system.has_diffuse else None
+        if self.specification.dynamics is not None:
+            return drawn_in_time(self.system, one, smoothed, n_steps, rng)
         return drawn(self.system, self.specification, one, smoothed, n_steps, rng, inputs)
 
     def extend(self, data: Any, *, inputs: Any = None, series: Hashable | None = None) -> Fit:
@@ -335,7 +371,10 @@ class Fit(Estimates):
         (100, '1971')
         """
         self.specification.check_known_elsewhere("new rows")
-        panel = extended(self.panel, self._key(series), data, inputs)
+        if self.specification.dynamics is not None:
+            panel = extended_in_time(self.panel, self._key(series), data, self._time_unit)
+        else:
+            panel = extended(self.panel, self._key(series), data, inputs)
         return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em)
 
     def refit(
@@ -428,6 +467,37 @@ class Fit(Estimates):
         (True, 1.0)
         """
         return consistency(self.filter(series), self.panel.names, lags=lags, level=level)
+
+    def discretize(self, dt: float) -> Discretized:
+        """Return how the state moves over the time `dt`: F and Q, for a filter that runs elsewhere.
+
+        For models in continuous time; `dt` is in their unit of time.
+
+        Raises
+        ------
+        InputError
+            If the model moves once a row, or `dt` is not positive.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> track = kem.Observations([[0.0], [1.1], [1.9], [4.2]], times=[0.0, 1.0, 2.5, 4.0])
+        >>> moved = kem.fit(kem.ConstantVelocity(), track).discretize(0.5)
+        >>> moved.transition_matrix.tolist()
+        [[1.0, 0.5], [0.0, 1.0]]
+        """
+        self._in_time("dt")
+        return discretized_fit(self.system, dt)
+
+    def _in_time(self, argument: str) -> tuple[str, ...]:
+        """Return the names of the states; `InputError` naming `argument` if the model moves once a row."""
+        if self.specification.dynamics is None:
+            raise InputError(f"{argument}: is for models in continuous time, got {type(self.model).__name__}")
+        return self.specification.state_names
+
+    @property
+    def _time_unit(self) -> str:
+        return str(getattr(self.model, "time_unit", "s"))
 
     def summary(self) -> Summary:
         """Return the parameters, the fit criteria and why EM stopped, as a text that prints well.

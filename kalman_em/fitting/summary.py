@@ -167,6 +167,9 @@ def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:
         return (numbers, [""]) if len(slot.shape) == 1 else (columns, numbers)
     if slot.parameter == "transition_cov" and slot.rows is not None and specification.components:
         return columns, columns
+    if slot.parameter == "transition_cov" and specification.dynamics is not None:
+        names = [str(i + 1) for i in range(len(fitted.params[name]))]
+        return names, names
     states = list(specification.state_names)
     inputs = [f"u{i + 1}" for i in range(specification.input_dim)]
     noises = (

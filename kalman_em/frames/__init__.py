@@ -12,12 +12,16 @@ from kalman_em.frames.tables import (
     moments_frame,
     standard_deviations,
 )
+from kalman_em.frames.times import ahead_of, among, continued_times, timed, with_rows_at
 
 __all__ = [
+    "ahead_of",
+    "among",
     "as_index",
     "check_regular",
     "checked_levels",
     "continued_index",
+    "continued_times",
     "following",
     "follows_kind",
     "frame_of",
@@ -28,5 +32,7 @@ __all__ = [
     "moments_frame",
     "same_labels",
     "standard_deviations",
+    "timed",
     "to_panel",
+    "with_rows_at",
 ]

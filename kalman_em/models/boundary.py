@@ -147,12 +147,12 @@ def _directions(specification: Specification, name: str, system: LinearGaussianS
     kind = name.removesuffix("_cov")
     joint = specification.joint(kind)
     design = np.any(joint.design.reshape(joint.n_rows, -1) != 0.0, axis=1)
-    if specification.noise_selection is not None and kind == "transition":
+    if specification.noise_selection is not None and kind == "transition" and np.any(design):
         design = np.any(specification.noise_selection[design] != 0.0, axis=0)
     labels = _labels(specification, name, len(getattr(system, name)))
     for positions in _tied(specification.noise(name), len(labels)):
         is_basis = kind == "observation" and _is_a_choice_of_basis(specification, system, positions)
-        if is_basis or not np.any(design[list(positions)]):
+        if is_basis or not np.any(design) or not np.any(design[list(positions)]):
             label = labels[positions[0]]
             yield Direction(name, positions, label.partition("[")[0] if len(positions) > 1 else label)
 

@@ -22,6 +22,7 @@ from kalman_em.errors import NumericalError
 from kalman_em.inference.expectations import Expectations
 from kalman_em.linalg import symmetrised
 from kalman_em.models.completion import completed
+from kalman_em.models.draws import noise_scatter
 from kalman_em.models.specification import COEFFICIENTS, Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -183,13 +184,11 @@ def _score(
     system: LinearGaussianSystem, expectations: Expectations, blocks: list[Block], units: list[Array], vector: Array
 ) -> Array:
     """Return the gradient of the log-likelihood in the vector: L^-T (L^-1 S L^-T - n I), lower triangle, a block."""
-    G = system.noise_selection
-    inverse = np.eye(system.state_dim) if G is None else np.linalg.pinv(G)
-    residual = expectations.transition.residual.sum(axis=0)
+    moves = expectations.transition
     moments, _ = completed(expectations, system.observation_cov)
     seen = moments.residual.sum(axis=0)
     scatters = {
-        "transition_cov": (inverse @ residual @ inverse.T, float(expectations.transition.count.sum())),
+        "transition_cov": noise_scatter(system, moves.residual, moves.count),
         "observation_cov": (seen if seen.ndim == 2 else np.diag(seen), float(moments.count.sum())),
     }
     gradient = np.zeros(len(vector))

@@ -25,6 +25,7 @@ from kalman_em.models.change import coefficient_units, largest_change, largest_i
 from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
 from kalman_em.models.degeneracy import Start, is_degenerate
+from kalman_em.models.draws import noise_scatter
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -110,6 +111,10 @@ class LinearGaussianProblem:
         if not np.any(moments.count > 0):
             raise NumericalError("transition_cov: every series has one row only, so no transition is observed")
         G = params.noise_selection
+        if G is not None and G.ndim == 3:
+            scatter, count = noise_scatter(params, moments.residual, moments.count)
+            density = self.specification.covariance("transition_cov").most_likely(scatter / count)
+            return {"transition_cov": _zeros_kept(params.transition_cov, density)}
         noise = _state_noise(params.transition_cov, G)
         if free:
             change, cov = self._state_noise_step(params, moments, noise)

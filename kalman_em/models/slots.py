@@ -10,7 +10,7 @@ from kalman_em.arrays import Array
 from kalman_em.systems import LinearGaussianSystem
 
 # What a slot of two entries (a, b) of a rotation [[a, b], [-b, a]] shows of it.
-KINDS = ("value", "damping", "period")
+KINDS = ("value", "damping", "period", "isotropic")
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Slot:
     `copies` equal blocks; or `entries` of a matrix (its coefficients), laid out with `shape`.
     With `kind` "damping" or "period" the last axis of the entries is the pair (a, b) of a rotation
     [[a, b], [-b, a]], and the parameter is sqrt(a² + b²) or 2 pi / angle(a + ib).
+    With `kind` "isotropic" the rows hold one number times the identity, and the parameter is that of `shape`.
     """
 
     parameter: str
@@ -41,6 +42,8 @@ class Slot:
             return found if self.kind == "value" else _of_rotation(found, self.kind)
         if self.rows is None:
             return value
+        if self.kind == "isotropic":
+            return np.asarray(value[self.rows.start, self.rows.start] * np.eye(self.shape[0]))
         first = self._blocks()[0]
         return value[..., first, first]
 
@@ -49,7 +52,9 @@ class Slot:
         if self.entries is None and self.rows is None:
             return named
         result = np.array(value)
-        if self.entries is None:
+        if self.kind == "isotropic" and self.rows is not None:
+            result[self.rows, self.rows] = named[0, 0] * np.eye(self.rows.stop - self.rows.start)
+        elif self.entries is None:
             for block in self._blocks():
                 result[..., block, block] = named
         elif self.kind == "value":

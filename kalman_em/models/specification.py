@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.dynamics import Dynamics
 from kalman_em.em.constraints import JointConstraint, LinearConstraint, join
 from kalman_em.em.forms import (
     BlockDiagonal,
@@ -47,6 +48,9 @@ class Specification:
     `forms` maps every parameter name of `LinearGaussianSystem` to its form; `slots` maps the names that users
     see to places in the system; `initial_step` is "first" (the prior is on the state at the first observation)
     or "before" (one step earlier). `components` names the states of each part of a sum.
+
+    In continuous time `dynamics` say how the state moves over each of the `transition_gaps` between rows: the form of
+    `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap.
     """
 
     state_dim: int
@@ -58,6 +62,8 @@ class Specification:
     noise_selection: Array | None = None
     initial_step: str = "first"
     components: Mapping[str, slice] = field(default_factory=dict)
+    transition_gaps: Array | None = None
+    dynamics: Dynamics | None = None
 
     def __post_init__(self) -> None:
         if self.initial_step not in ("first", "before"):
@@ -274,6 +280,8 @@ class Specification:
         return LinearGaussianSystem(
             **chosen,
             noise_selection=self.noise_selection,
+            transition_gaps=self.transition_gaps,
+            dynamics=self.dynamics,
             initial_diffuse=np.full(self.state_dim, self.is_diffuse),
         )
 
@@ -316,11 +324,17 @@ class Specification:
                 entries[name] = len(form.value)
             elif n > 1:
                 entries[name] = n - lead
-        return entries
+        if self.transition_gaps is None:
+            return entries
+        # Gaps in time are the same in any series: what is known for each of them is known elsewhere too.
+        return {name: n for name, n in entries.items() if not name.startswith("transition")}
 
     def _check_noise_rows(self) -> None:
         """Refuse free coefficients in rows that no noise enters: EM can never move them."""
         if self.noise_selection is None:
+            return
+        if self.transition_gaps is not None:
+            self._check_moves(self.noise_selection)
             return
         if self.noise_selection.ndim != 2 or self.noise_selection.shape[0] != self.state_dim:
             raise InputError(
@@ -335,6 +349,19 @@ class Specification:
             raise InputError(
                 f"transition_matrix: rows {rows.tolist()} have free coefficients but no noise enters them "
                 "(noise_selection); fix those rows"
+            )
+
+    def _check_moves(self, G: Array) -> None:
+        """Check what moves by gaps in time: a known transition, an entry a gap, and the prior on the first row."""
+        if G.ndim != 3 or G.shape[1] != self.state_dim:
+            raise InputError(
+                f"noise_selection: expected shape (K, {self.state_dim}, r), one entry a gap, got {G.shape}"
+            )
+        if self.joint("transition").n_free:
+            raise InputError("transition_matrix: expected a known one in continuous time, got one with free numbers")
+        if self.initial_step != "first":
+            raise InputError(
+                "initial_step: expected 'first' in continuous time, where no gap lies before the first row"
             )
 
 

@@ -1,0 +1,298 @@
+"""What the models in continuous time share: their specification, and starts by profiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kalman_em.arrays import Array, as_floats, frozen
+from kalman_em.dynamics import Dynamics
+from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, covariance_form
+from kalman_em.em.repeated import Repeated
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.models.profile import scattered
+from kalman_em.models.scale import data_scale
+from kalman_em.models.slots import Slot
+from kalman_em.models.specification import Specification
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+# The units in which dates and durations may be counted, and their seconds.
+TIME_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "D": 86400.0, "W": 604800.0}
+# What the noise of the motion adds to an observation in a usual gap, as multiples of the observation's own variance.
+RATIOS = (1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
+# The part of the data that the profile of the start looks at.
+PROFILED_ROWS = 5000
+
+
+class Discretized(NamedTuple):
+    """How a state moves over a time: x <- F x + w, w ~ N(0, Q)."""
+
+    transition_matrix: Array
+    transition_cov: Array
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A part of the observations with a noise of its own: the name of its covariance, its form, its rows of H."""
+
+    name: str
+    form: Any
+    rows: Array
+
+
+def check_time_unit(unit: Any) -> None:
+    """Raise `InputError` unless dates can be counted in `unit`."""
+    if unit not in TIME_UNITS:
+        raise InputError(f"time_unit: expected one of {', '.join(TIME_UNITS)}, got {unit!r}")
+
+
+def discretized(dynamics: Dynamics, densities: Sequence[Array], gap: Any) -> Discretized:
+    """Return F and Q of `dynamics` over the time `gap`, for a spectral density of each noise."""
+    gaps = as_floats(gap, "dt")
+    if gaps.ndim or gaps <= 0.0:
+        raise InputError(f"dt: expected a positive number, got {gap!r}")
+    G = dynamics.noise_selections(gaps[None])[0]
+    Q = np.zeros((len(G), len(G)))
+    first = 0
+    for density, m in zip(densities, dynamics.copies, strict=True):
+        n = m * len(density)
+        block = G[:, first : first + n]
+        Q += block @ np.kron(np.eye(m), density) @ block.T
+        first += n
+    return Discretized(dynamics.transition_matrices(gaps[None])[0], frozen(0.5 * (Q + Q.T)))
+
+
+def density_of(form: Any, name: str, size: int, given: Any) -> Array:
+    """Return the spectral density (size, size) that a user gave, or that the form fixes, or of 1 a unit of time."""
+    if given is None:
+        if isinstance(form, Fixed):
+            return form.fitted_to((size, size), name)
+        return np.eye(size)
+    density = as_floats(given, "density")
+    if density.ndim == 0:
+        density = float(density) * np.eye(size)
+    if density.shape != (size, size):
+        raise InputError(f"density: expected a number or shape ({size}, {size}), got {density.shape}")
+    return density
+
+
+def moving_specification(
+    panel: Panel,
+    *,
+    dynamics: Dynamics,
+    density_forms: Mapping[str, Any],
+    seen: Sequence[Seen],
+    state_names: Sequence[str],
+    initial_mean: Any,
+    initial_cov: Any,
+) -> Specification:
+    """Return the specification of a motion over the gaps of `panel`.
+
+    `density_forms` has the name and form of the spectral density of each noise of `dynamics`.
+
+    Raises
+    ------
+    InputError
+        If the data have inputs or another number of columns, or a form does not fit.
+    """
+    if panel.input_dim:
+        raise InputError("inputs: expected none, because this model has no input matrix; LinearGaussian has")
+    H = np.vstack([part.rows for part in seen])
+    if len(H) != panel.obs_dim:
+        raise InputError(
+            f"data: expected {len(H)} column{'s' if len(H) > 1 else ''}, as the model measures, got {panel.obs_dim} "
+            f"({', '.join(panel.names[:10])}); choose the columns with values="
+        )
+    rows = stack_rows(panel.series)
+    assert rows.times is not None  # the panel was timed
+    gaps = rows.gaps.values if len(rows.gaps.values) else np.ones(1)
+    blocks, slots, first = [], {}, 0
+    for (name, form), noise, m in zip(density_forms.items(), dynamics.noises, dynamics.copies, strict=True):
+        size, shown = noise.n_noises * dynamics.axes, noise.diffusion.shape[1] * dynamics.axes
+        covariance_form(form, name, shown)
+        place = slice(first, first + m * size)
+        if noise.is_pooled:
+            # One number for all of them, wherever they enter.
+            blocks.append((form, m * size))
+            slots[name] = Slot("transition_cov", place, shape=(shown, shown), kind="isotropic")
+        else:
+            blocks.append((form if m == 1 else Repeated(form, m), m * size))
+            slots[name] = Slot("transition_cov", place, copies=m)
+        first += m * size
+    ends = list(accumulate(len(part.rows) for part in seen))
+    for part, end in zip(seen, ends, strict=True):
+        covariance_form(part.form, part.name, len(part.rows))
+        slots[part.name] = Slot("observation_cov", None if len(seen) == 1 else slice(end - len(part.rows), end))
+    if initial_mean is None:
+        initial_mean = Fixed(0.0) if isinstance(initial_cov, Diffuse) else Full()
+    if not isinstance(initial_cov, Diffuse):
+        slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
+    parts = [(part.form, len(part.rows)) for part in seen]
+    return Specification(
+        state_dim=dynamics.state_dim,
+        obs_dim=len(H),
+        input_dim=0,
+        forms={
+            "transition_matrix": Fixed(dynamics.transition_matrices(gaps)),
+            "transition_offset": Fixed(0.0),
+            "transition_cov": blocks[0][0] if len(blocks) == 1 else BlockDiagonal(blocks),
+            "observation_matrix": Fixed(H),
+            "observation_offset": Fixed(0.0),
+            "observation_cov": parts[0][0] if len(parts) == 1 else BlockDiagonal(parts),
+            "initial_mean": initial_mean,
+            "initial_cov": initial_cov,
+        },
+        slots=slots,
+        state_names=tuple(state_names),
+        noise_selection=dynamics.noise_selections(gaps),
+        transition_gaps=gaps,
+        dynamics=dynamics,
+    )
+
+
+def moving_start(specification: Specification, panel: Panel) -> LinearGaussianSystem:
+    """Return the start of highest likelihood on a grid of noise ratios, the common scale in closed form.
+
+    The unit of each column is the scatter of its values about the straight line between their neighbours.
+    """
+    learns_noise = specification.is_free("observation_cov")
+    noise = (
+        _roughness(panel)
+        if learns_noise
+        else np.diagonal(
+            specification.covariance("observation_cov").most_likely(np.zeros((panel.obs_dim, panel.obs_dim)))
+        )
+    )
+    noise = np.where(noise > 0.0, noise, _roughness(panel))
+    window = _window(panel)
+    sources = _sources(specification, panel, noise)
+    best, height = None, -np.inf
+    for ratios in (
+        product(RATIOS, repeat=len(sources)) if len(sources) <= 2 else ((ratio,) * len(sources) for ratio in RATIOS)
+    ):
+        Q = sum(ratio * source for ratio, source in zip(ratios, sources, strict=True))
+        values = _values(specification, panel, np.diag(noise), Q)
+        found = _profiled(specification, values, window, learns_noise)
+        if found is not None and found[0] > height:
+            height, scale = found
+            best = {n: v * scale if n.endswith("_cov") else v for n, v in values.items()}
+    if best is None:
+        best = _values(specification, panel, np.diag(noise), sum(1e-2 * source for source in sources))
+    return specification.projected(best)
+
+
+def moving_random_start(specification: Specification, panel: Panel, rng: np.random.Generator) -> LinearGaussianSystem:
+    """Return that start with its variances scattered."""
+    return scattered(specification, moving_start(specification, panel), rng)
+
+
+def _sources(specification: Specification, panel: Panel, noise: Array) -> list[Array]:
+    """Return for each noise the spectral density that adds in a usual gap as much as is observed with each value."""
+    dynamics, gaps = specification.dynamics, specification.transition_gaps
+    assert dynamics is not None
+    assert gaps is not None
+    usual = float(
+        np.median(
+            np.concatenate([np.diff(one.times) for one in panel if one.times is not None])
+            if any(one.n_steps > 1 for one in panel)
+            else gaps
+        )
+    )
+    G = dynamics.noise_selections(np.array([usual]))[0]
+    H = specification.constraint("observation_matrix").fixed
+    result, first = [], 0
+    for source, m in zip(dynamics.noises, dynamics.copies, strict=True):
+        n = m * source.n_noises * dynamics.axes
+        share = np.sum((H @ G[:, first : first + n]) ** 2, axis=1) / noise
+        density = np.zeros(G.shape[1])
+        density[first : first + n] = 1.0 / share.max() if share.max() > 0.0 else 1.0
+        result.append(np.diag(density))
+        first += n
+    return result
+
+
+def _values(specification: Specification, panel: Panel, R: Array, Q: Any) -> dict[str, Array]:
+    d = specification.state_dim
+    H = specification.constraint("observation_matrix").fixed
+    first = np.array([_first(panel, column) for column in range(panel.obs_dim)])
+    inverse = np.linalg.pinv(H)
+    spread = np.square(data_scale(panel))
+    return {
+        "observation_cov": R,
+        "transition_cov": Q,
+        "initial_mean": inverse @ first,
+        "initial_cov": inverse @ np.diag(spread) @ inverse.T + np.eye(d) * float(np.mean(spread)),
+    }
+
+
+def _profiled(
+    specification: Specification, values: Mapping[str, Array], window: Panel, has_scale: bool
+) -> tuple[float, float] | None:
+    """Return the log-likelihood at the best common factor of all covariances, and that factor (1 without a scale).
+
+    log L as a function of the factor s is a - (m/2) log s - S/(2s): two evaluations give S.
+    """
+    rows = stack_rows(window.series)
+    counted = window.n_observed - (specification.state_dim if specification.is_diffuse else 0) * window.n_series
+    if counted <= 0:
+        return None
+    heights = []
+    try:
+        for factor in (1.0, 4.0) if has_scale else (1.0,):
+            scaled = {name: factor * v if name.endswith("_cov") else v for name, v in values.items()}
+            heights.append(float(filter_all(lay(specification.projected(scaled), rows), rows).log_likelihoods.sum()))
+    except NumericalError:
+        return None
+    if not has_scale:
+        return heights[0], 1.0
+    squares = (heights[1] - heights[0] + 0.5 * counted * np.log(4.0)) / 0.375
+    if not squares > 1e-24 * counted:
+        return None
+    scale = squares / counted
+    return heights[0] + 0.5 * squares - 0.5 * counted * (1.0 + np.log(scale)), scale
+
+
+def _window(panel: Panel) -> Panel:
+    """Return the first series up to `PROFILED_ROWS` rows in all, at least one."""
+    total, kept = 0, []
+    for one in panel:
+        kept.append(one)
+        total += one.n_steps
+        if total >= PROFILED_ROWS:
+            break
+    return Panel(tuple(kept))
+
+
+def _roughness(panel: Panel) -> Array:
+    """Return the mean square scatter of each column about the line between neighbours in time, as one value."""
+    result = np.square(data_scale(panel))
+    for column in range(panel.obs_dim):
+        squares = [_scatter(one.times[seen], one.values[seen, column]) for one, seen in _seen_rows(panel, column)]
+        found = np.concatenate(squares) if squares else np.zeros(0)
+        if len(found) and found.mean() > 1e-24 * result[column]:
+            result[column] = found.mean()
+    return result
+
+
+def _seen_rows(panel: Panel, column: int) -> list[tuple[Any, Any]]:
+    return [(one, np.flatnonzero(~one.is_missing[:, column])) for one in panel]
+
+
+def _scatter(times: Array, values: Array) -> Array:
+    if len(values) < 3:
+        return np.zeros(0)
+    before = (times[2:] - times[1:-1]) / (times[2:] - times[:-2])
+    residual = values[1:-1] - before * values[:-2] - (1.0 - before) * values[2:]
+    return np.asarray(residual**2 / (1.0 + before**2 + (1.0 - before) ** 2))
+
+
+def _first(panel: Panel, column: int) -> float:
+    firsts = [one.values[seen[0], column] for one, seen in _seen_rows(panel, column) if len(seen)]
+    return float(np.mean(firsts))
