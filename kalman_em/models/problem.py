@@ -113,7 +113,8 @@ class LinearGaussianProblem:
         G = params.noise_selection
         if G is not None and G.ndim == 3:
             scatter, count = noise_scatter(params, moments.residual, moments.count)
-            density = self.specification.covariance("transition_cov").most_likely(scatter / count)
+            step = self.specification.noise("transition_cov")
+            density = step.most_likely(scatter[None] / count, np.array([count]), params.transition_cov)
             return {"transition_cov": _zeros_kept(params.transition_cov, density)}
         noise = _state_noise(params.transition_cov, G)
         if free:
