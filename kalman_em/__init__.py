@@ -6,6 +6,7 @@ EM on any problem with an `e_step` and an `m_step`.
 
 from typing import TYPE_CHECKING, Any
 
+from kalman_em.diagnostics import nees
 from kalman_em.em.forms import (
     BlockDiagonal,
     Diagonal,
@@ -28,6 +29,7 @@ from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.fit import fit
 from kalman_em.fitting.result import Fit
 from kalman_em.forecasting import Forecast
+from kalman_em.frames import sensor_columns
 from kalman_em.inference.filtering import kalman_filter
 from kalman_em.inference.online import predict, update
 from kalman_em.inference.prediction import predict_rows
@@ -112,6 +114,7 @@ __all__ = [
     "fit",
     "kalman_filter",
     "load",
+    "nees",
     "plotting",
     "predict",
     "predict_rows",
@@ -119,6 +122,7 @@ __all__ = [
     "run_em",
     "run_starts",
     "sample_states",
+    "sensor_columns",
     "simulate",
     "update",
 ]

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, gammaincinv
 
-from kalman_em.arrays import Array, IntArray, frozen
+from kalman_em.arrays import Array, IntArray, as_floats, check_shape, frozen
 from kalman_em.errors import InputError
 from kalman_em.frames import checked_levels
 from kalman_em.inference.steps import CANCELLED_SQUARE
+from kalman_em.linalg import solve_symmetric
 from kalman_em.posteriors import FilteredStates
 
 
@@ -150,6 +151,46 @@ def consistency(
         share_inside=100.0 * float(inside.mean()),
         whiteness=pd.DataFrame(rows, index=pd.Index(names, name="column")),
     )
+
+
+def nees(means: Array, covs: Array, truth: Any) -> Array:
+    """Return the normalised estimation error squared e' P^-1 e of each row, e = truth - mean: shape (T,).
+
+    For a consistent filter or smoother it is chi-square with as many degrees of freedom as there are states. The errors
+    of neighbouring rows go together: average over independent runs (tracks), not along one.
+
+    Parameters
+    ----------
+    means, covs : ndarray, shape (T, d) and (T, d, d)
+        Of the states, filtered or smoothed; inf or NaN while a state is diffuse gives NaN.
+    truth : array_like, shape (T, d)
+        The true states.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+
+    References
+    ----------
+    Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, section 5.4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kalman_em import nees
+    >>> nees(np.zeros((1, 2)), np.diag([1.0, 4.0])[None], [[1.0, 2.0]]).tolist()
+    [2.0]
+    """
+    known = as_floats(truth, "truth")
+    check_shape(known, means.shape, "truth")
+    check_shape(covs, (*means.shape, means.shape[1]), "covs")
+    errors = known - means
+    result = np.full(len(errors), np.nan)
+    for t, (error, cov) in enumerate(zip(errors, covs, strict=True)):
+        if np.all(np.isfinite(error)) and np.all(np.isfinite(cov)):
+            result[t] = error @ solve_symmetric(cov, error[:, None])[:, 0]
+    return frozen(result)
 
 
 def _ljung_box(values: Array, lags: int) -> dict[str, Any]:

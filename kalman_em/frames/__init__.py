@@ -3,6 +3,7 @@
 from kalman_em.frames.following import following, follows_kind
 from kalman_em.frames.labels import as_index, check_regular, continued_index, same_labels
 from kalman_em.frames.reading import input_rows, to_panel
+from kalman_em.frames.sensors import sensor_columns
 from kalman_em.frames.tables import (
     checked_levels,
     frame_of,
@@ -31,6 +32,7 @@ __all__ = [
     "level_text",
     "moments_frame",
     "same_labels",
+    "sensor_columns",
     "standard_deviations",
     "timed",
     "to_panel",

@@ -224,8 +224,7 @@ def test_learnt_densities_are_near_the_truth_and_consistent_with_it():
     total = 0.0
     for key, (states, _) in enumerate(found):
         filtered = fitted.filter(key)
-        error = states[60] - filtered.filtered_means[60]
-        total += error @ np.linalg.solve(filtered.filtered_covs[60], error)
+        total += kem.nees(filtered.filtered_means, filtered.filtered_covs, states)[60]
     low, high = scipy.stats.chi2(100).ppf([0.005, 0.995])
     assert low < total < high
     means = [fitted.consistency(series=key).mean_nis for key in range(25)]
