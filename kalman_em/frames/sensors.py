@@ -80,10 +80,10 @@ def sensor_columns(
             raise InputError(f"{role}: expected a value in every row of column {name!r}, got none in row {shown(row)}")
     repeated = stream.duplicated([*keys, by]).to_numpy()
     if repeated.any():
-        row: dict[Any, Any] = stream.loc[repeated].iloc[0].to_dict()
-        where = "" if series is None else f" of series {row[series]!r}"
+        twice: dict[Any, Any] = stream.loc[repeated].iloc[0].to_dict()
+        where = "" if series is None else f" of series {twice[series]!r}"
         raise InputError(
-            f"time: expected one reading of a sensor at a time, got two of {row[by]!r} at {row[time]}{where}; take "
+            f"time: expected one reading of a sensor at a time, got two of {twice[by]!r} at {twice[time]}{where}; take "
             "their mean, or give the second a sensor name of its own"
         )
     found = list(stream[by].unique())
