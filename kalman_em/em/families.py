@@ -61,15 +61,15 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A linear family of (dim, dim) covariances: independent parts, each row in one of them."""
+    """A linear family of (dim, dim) covariances: independent parts, each row in one of them.
+
+    `n_entries` is the number of entries over time, 1 where the covariance is constant; a part may be constant beside
+    others that vary.
+    """
 
     dim: int
     parts: tuple[Part, ...]
-
-    @property
-    def n_entries(self) -> int:
-        """Number of entries over time, 1 where the covariance is constant."""
-        return max((part.n_entries for part in self.parts), default=1)
+    n_entries: int = 1
 
     @property
     def labels(self) -> tuple[str | None, ...]:
@@ -115,7 +115,8 @@ class Family:
 
     def led(self) -> Family:
         """Return the family with the first entry over time twice: for a leading row."""
-        return Family(self.dim, tuple(part.led() for part in self.parts))
+        n_entries = self.n_entries + 1 if self.n_entries > 1 else 1
+        return Family(self.dim, tuple(part.led() for part in self.parts), n_entries)
 
 
 def family_of(fixed: Array, basis: Array, labels: Sequence[str | None]) -> Family:
@@ -123,8 +124,9 @@ def family_of(fixed: Array, basis: Array, labels: Sequence[str | None]) -> Famil
     q = fixed.shape[-1]
     touched = np.any(fixed != 0.0, axis=0)
     uses = np.any(basis != 0.0, axis=1)
-    links = [np.flatnonzero(touched[i]) for i in range(q)] + [np.flatnonzero(use.any(axis=1)) for use in uses]
-    links += [np.flatnonzero(use[i]) for use in uses for i in range(q)]
+    # Rows with an entry in common, and rows that a number stands in.
+    links = [np.array(pair) for pair in np.argwhere(touched | uses.any(axis=0))]
+    links += [np.flatnonzero(use.any(axis=1)) for use in uses]
     group = _grouped(q, links)
     parts = []
     for number in dict.fromkeys(group):
@@ -133,7 +135,7 @@ def family_of(fixed: Array, basis: Array, labels: Sequence[str | None]) -> Famil
         kept = [k for k, use in enumerate(uses) if use[inside].any()]
         part_basis = basis[kept][:, :, rows[:, None], rows]
         parts.append(_compact(Part(rows, fixed[:, rows[:, None], rows], part_basis, tuple(labels[k] for k in kept))))
-    return Family(q, tuple(parts))
+    return Family(q, tuple(parts), len(fixed))
 
 
 def side_by_side(families: Sequence[Family], name: str) -> Family:
@@ -142,7 +144,7 @@ def side_by_side(families: Sequence[Family], name: str) -> Family:
     for family in families:
         parts += [Part(part.rows + first, part.fixed, part.basis, part.labels) for part in family.parts]
         first += family.dim
-    lengths = {part.n_entries for part in parts} - {1}
+    lengths = {family.n_entries for family in families} - {1}
     if len(lengths) > 1:
         raise InputError(
             f"{name}: blocks vary over {' and '.join(map(str, sorted(lengths)))} entries; expected as many"
@@ -153,7 +155,7 @@ def side_by_side(families: Sequence[Family], name: str) -> Family:
         links.append(np.array([position, *(named.setdefault(x, position) for x in part.labels if x is not None)]))
     group = _grouped(len(parts), links)
     merged = [[p for p, g in zip(parts, group, strict=True) if g == number] for number in dict.fromkeys(group)]
-    return Family(first, tuple(_merged(together) for together in merged))
+    return Family(first, tuple(_merged(together) for together in merged), max(lengths, default=1))
 
 
 def _merged(parts: Sequence[Part]) -> Part:

@@ -16,7 +16,7 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.families import Family, Part
 from kalman_em.errors import InputError
-from kalman_em.linalg import least_squares, solve_symmetric, symmetrised
+from kalman_em.linalg import checked_covariance, least_squares, solve_symmetric, symmetrised
 
 # What is left of a square outside the family, relative, if it is closed under squaring.
 CLOSED = 1e-9
@@ -54,6 +54,8 @@ class Maximiser:
         self._padding = empty[:, :, None] * np.eye(len(part.rows))
         self._fixed, self._basis = self._seen(fixed), self._seen(basis)
         self._member = self._some_member(name) if part.n_free else np.zeros(0)
+        if part.n_free == 0:
+            checked_covariance(part.fixed, len(part.rows), name)
         self.is_closed = part.n_free == 0 or (not np.any(part.fixed) and self._is_closed_under_squares())
 
     def most_likely(self, scatter: Array, counts: Array, near: Array) -> Array:

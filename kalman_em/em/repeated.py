@@ -55,13 +55,14 @@ class Repeated:
         if not isinstance(self.form, LinearForm):
             raise InputError(f"{name}: {type(self.form).__name__} has no linear family")
         size = dim // self.copies
-        parts = []
-        for part in self.form.family(size, name).parts:
+        inner = self.form.family(size, name)
+        parts, n_entries = [], inner.n_entries
+        for part in inner.parts:
             rows = np.concatenate([copy * size + part.rows for copy in range(self.copies)])
             each = np.eye(self.copies)
             fixed, basis = np.asarray(np.kron(each, part.fixed)), np.asarray(np.kron(each, part.basis))
             parts.append(Part(rows, fixed, basis, part.labels))
-        return Family(dim, tuple(parts))
+        return Family(dim, tuple(parts), n_entries)
 
     def most_likely(self, scatter: Array) -> Array:
         """The block's own maximiser for the mean of the diagonal blocks: each is a sample of one covariance."""

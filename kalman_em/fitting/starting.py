@@ -55,7 +55,9 @@ def named_value(specification: Specification, slot: Slot, system: LinearGaussian
 def free_values(specification: Specification, system: LinearGaussianSystem) -> dict[str, Array]:
     """Return the named values of `system` that a fit learns, as a start for another."""
     return {
-        name: slot.read(system) for name, slot in specification.slots.items() if specification.is_free(slot.parameter)
+        name: named_value(specification, slot, system)
+        for name, slot in specification.slots.items()
+        if specification.is_free(slot.parameter)
     }
 
 

@@ -208,7 +208,7 @@ class Specification:
         fixed = constraint.fixed
         if fixed.ndim > 1 and fixed.size > constraint.design.shape[0]:
             fixed = fixed[0]
-        return LinearConstraint(fixed, constraint.design)
+        return LinearConstraint(fixed, constraint.design, constraint.names)
 
     @property
     def n_parameters(self) -> int:

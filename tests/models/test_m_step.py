@@ -7,11 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from oracles import bruteforce as bf
+from scipy.optimize import minimize
 from support.learning import blocks_of, log_likelihood, maximise_by_steps, one_step, plain_em, problem_of, projected
 from support.systems import random_cov, random_observations, random_system
 
 import kalman_em as kem
-from kalman_em import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em import (
+    BlockDiagonal,
+    Diagonal,
+    Diffuse,
+    EqualVarCov,
+    Fixed,
+    Full,
+    Isotropic,
+    Known,
+    Partly,
+    Pattern,
+    Scaled,
+)
 
 FREE = {
     "F": Full(),
@@ -116,6 +129,36 @@ CASES = {
         {"F": Diagonal(), "Q": Full(), "R": Diagonal(), "m": Fixed(0), "P": Diffuse()},
         {"missing_rows": (4,), "lengths": (9, 7)},
     ),
+    "F in names, b a combination": (
+        {"F": Pattern([["a", "b"], ["0.1-b", "a"]]), "b": Pattern(["1+u", "2*u"]), "Q": Full()},
+        {},
+    ),
+    "F partly known, Q in names": (
+        {
+            "F": Partly([[0.5, 0.0], [0.0, 0.0]], free=[[False, True], [True, True]]),
+            "Q": Pattern([["q", 0], [0, "3*q"]]),
+        },
+        {},
+    ),
+    "loadings with zeros": (
+        {"H": Pattern([["z11", 0], ["z21", "z22"], ["z31", "z32"]]), "R": Diagonal(), "d": Full()},
+        {"missing": 0.4},
+    ),
+    "R scaled": ({"R": Scaled(np.diag([1.0, 100.0, 1e-3])), "H": Full()}, {"missing": 0.4}),
+    "R scaled and correlated": ({"R": Scaled(1.0 + np.eye(3)), "d": Full()}, {"missing": 0.4}),
+    "R of equal variances and covariances": ({"R": EqualVarCov(), "d": Pattern(["x", "x", "y"])}, {"missing": 0.4}),
+    "R with a known block": (
+        {
+            "R": Partly(np.diag([0.5, 0.0, 0.0]), free=np.pad(np.ones((2, 2), dtype=bool), ((1, 0), (1, 0)))),
+            "H": Full(),
+        },
+        {"missing": 0.4},
+    ),
+    "R in shared names": ({"R": Pattern([["r", 0, 0], [0, "s", 0], [0, 0, "r"]]), "d": Full()}, {"missing": 0.4}),
+    "Q climbed": ({"Q": Partly([[0.0, 0.1], [0.1, 0.0]], free=np.eye(2, dtype=bool)), "R": Full()}, {}),
+    "R climbed": ({"R": Pattern([["a", "c", 0], ["c", "a", "c"], [0, "c", "b"]])}, {"missing": 0.4}),
+    "Q scaled, panel": ({"Q": Scaled([[1 / 3, 1 / 2], [1 / 2, 1.0]]), "F": Diagonal()}, {"lengths": (7, 4, 9)}),
+    "P scaled": ({"m": Full(), "P": Scaled([[2.0, 0.5], [0.5, 1.0]])}, {"lengths": (4, 5, 6, 3)}),
     "wide": (FREE, {"d": 1, "p": 5, "missing": 0.4}),
     "tall": (FREE, {"d": 3, "p": 1, "lengths": (14,), "missing": 0.1}),
 }
@@ -239,6 +282,72 @@ def test_known_parameters_that_vary_in_time(name):
     for letter in varying:
         if letter not in forms and getattr(params, bf.NAMES[letter]) is not None:
             assert np.array_equal(getattr(new, bf.NAMES[letter]), getattr(params, bf.NAMES[letter]))
+
+
+def over_time(n, dim=2, spread=10.0):
+    rng = np.random.default_rng(n)
+    return np.stack([random_cov(rng, dim) for _ in range(n)]) * np.geomspace(1.0, spread, n)[:, None, None]
+
+
+LEARNT_OVER_TIME = {
+    "R times a factor, H and d free": {"R": Scaled(over_time(10)), "H": Full(), "d": Full()},
+    "reported variances times a factor": {"R": Scaled(Known(np.geomspace(0.1, 3.0, 20).reshape(10, 2))), "H": Full()},
+    "reported covariances, H in names": {"R": Known(over_time(10)), "H": Pattern([["a", "b"], ["b", "1+a"]])},
+    "other variances in the second half": {
+        "R": Pattern([[["r", 0], [0, "s"]]] * 4 + [[["t", 0], [0, "s"]]] * 6),
+        "d": Full(),
+    },
+    "a known block beside a learnt one": {"R": BlockDiagonal([(Known(np.ones((10, 1))), 1), (Full(), 1)]), "H": Full()},
+    "Q times a factor, F, b and B free": {"Q": Scaled(over_time(9)), "F": Full(), "b": Full(), "B": Full()},
+    "Q times a factor with an entry to spare, F diagonal": {"Q": Scaled(over_time(10)), "F": Diagonal()},
+    "both, one step before": {"Q": Scaled(over_time(9)), "F": Full(), "R": Scaled(over_time(10)), "H": Full()},
+    "R climbed": {"R": Pattern([[["a", 0], [0, "0.1+a"]]] * 5 + [[["a", 0], [0, "0.3+a"]]] * 5)},
+}
+
+
+@pytest.mark.parametrize("name", LEARNT_OVER_TIME)
+def test_covariances_that_are_learnt_and_vary_in_time(name):
+    forms = LEARNT_OVER_TIME[name]
+    step = "before" if name.endswith("before") else "first"
+    problem, params, led = case(
+        13, forms | {"m": Full()}, p=2, lengths=(10,), missing=0.3, missing_rows=(3,), input_dim=1, step=step
+    )
+    blocks = blocks_of(problem, params)
+    del blocks["m"]
+    for letter in "QR":
+        value = getattr(params, bf.NAMES[letter])
+        if letter in blocks and value.ndim == 3 and step == "before":
+            family = problem.specification.noise(bf.NAMES[letter]).family
+            basis = family.basis()[0]
+            blocks[letter] = bf.Block(np.log(family.free(value)), lambda theta, basis=basis: np.exp(theta[0]) * basis)
+    check(one_step(problem, params), maximise_by_steps(params, led, blocks, n_leading=int(step == "before")))
+
+
+def test_a_factor_reaches_the_maximum_of_the_likelihood():
+    """R = r diag(1, 100) and Q = q [[1/3, 1/2], [1/2, 1]]: a projection in the place of the mean misses it."""
+    rng = np.random.default_rng(20)
+    G, S = np.array([[1 / 3, 1 / 2], [1 / 2, 1.0]]), np.diag([1.0, 100.0])
+    F = np.array([[1.0, 1.0], [0.0, 1.0]])
+    system = kem.LinearGaussianSystem(
+        transition_matrix=F,
+        transition_cov=1.5 * G,
+        observation_matrix=np.eye(2),
+        observation_cov=1.2 * S,
+        initial_mean=np.zeros(2),
+        initial_cov=np.eye(2),
+    )
+    one = random_observations(rng, system, 80, missing=0.1)
+    forms = {"Q": Scaled(G, name="q"), "R": Scaled(S, name="r")}
+    tight = kem.Stopping(max_iterations=2000, relative_tolerance=1e-14, parameter_tolerance=1e-9)
+    fitted = kem.fit(model_of(system, forms), one, stopping=tight)
+
+    def loss(v):
+        q, r = np.exp(v)
+        return -log_likelihood(replace(system, transition_cov=q * G, observation_cov=r * S), one)
+
+    found = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-12})
+    assert fitted.log_likelihood >= -found.fun - 1e-9
+    np.testing.assert_allclose([float(fitted.params.q), float(fitted.params.r)], np.exp(found.x), rtol=1e-5)
 
 
 def test_fixed_comes_back_bit_identical():

@@ -66,13 +66,14 @@ def block_of(form, value):
     if isinstance(form, kem.Isotropic):
         pattern = np.ones(value.shape) if value.ndim == 1 else np.eye(len(value))
         return bf.linear(np.zeros(value.shape), pattern[None], [value.flat[0]])
-    raise TypeError(form)
+    constraint = form.constraint(value.shape, "coefficient")
+    return bf.linear(constraint.fixed, constraint.design.T.reshape(-1, *value.shape), constraint.free(value))
 
 
 def covariance_block_of(form, value):
     """Return the `Block` of the brute-force oracle for a covariance of this form."""
     value = np.array(value)
-    if isinstance(form, kem.BlockDiagonal):
+    if isinstance(form, kem.BlockDiagonal) and form.is_direct:
         return _side_by_side(form.blocks, value)
     makers = {
         kem.Fixed: bf.fixed,
@@ -80,7 +81,17 @@ def covariance_block_of(form, value):
         kem.Diagonal: bf.diagonal_cov,
         kem.Isotropic: bf.isotropic_cov,
     }
-    return makers[type(form)](value)
+    return makers[type(form)](value) if type(form) in makers else _member(form, value)
+
+
+def _member(form, value):
+    """Return the `Block` of a linear family of covariances; its one factor as a logarithm."""
+    family = form.family(value.shape[-1], "covariance")
+    fixed, basis, start = family.at(np.zeros(family.n_free)), family.basis(), family.free(value)
+    basis = basis if value.ndim == 3 else basis[:, 0]
+    if len(start) == 1 and not np.any(fixed):
+        return bf.Block(np.log(start), lambda theta: np.exp(theta[0]) * basis[0])
+    return bf.linear(fixed, basis, start)
 
 
 def blocks_of(problem, params):
