@@ -1,9 +1,8 @@
 """Every outside result that the present parameters can express; skipped where the folder of results is absent.
 
 Sources: MARSS 3.11.9, KFAS 1.5.1, astsa 2.5 and stats::arima (R 4.2.2). The Nile cases are checked in and run
-everywhere: `test_nile.py`. Not expressible with the present forms, so compared at fixed parameters alone: fits with
-shared or partly fixed entries of matrices and offsets (`ar2noise_companion`, `dfa_m2_Rdu`, `mar1_lakeWA_Bzeros`,
-`nile_tvR`, `royale_*`, `seal_m1_*`, `seal_m2_*`); fits with seasonal states (`kfas_ukgas`, `kfas_seatbelts_drivers`).
+everywhere: `test_nile.py`. Every model of MARSS is written as it is there, and fitted, in `test_marss.py`. Compared at
+fixed parameters alone: fits with seasonal states (`kfas_ukgas`, `kfas_seatbelts_drivers`).
 """
 
 from __future__ import annotations

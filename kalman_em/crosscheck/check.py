@@ -155,6 +155,8 @@ def _differences(fitted: Fit, theirs: LinearGaussianSystem, has_climbed: bool) -
             continue
         left, right = slot.read(fitted.system), slot.read(theirs)
         if slot.parameter in COVARIANCES:
+            # The entries over time of a learnt covariance move together: the first speaks for all.
+            left, right = (value if value.ndim == 2 else value[0] for value in (left, right))
             deviation = np.sqrt(np.maximum(np.diagonal(left), np.diagonal(right)))
             unit = np.outer(deviation, deviation)
             moved = np.tril((left != 0.0) | (right != 0.0))
@@ -166,6 +168,11 @@ def _differences(fitted: Fit, theirs: LinearGaussianSystem, has_climbed: bool) -
             label = name if left.size == 1 else f"{name}[{', '.join(map(str, at))}]"
             gap = float(right[at] - left[at])
             rows[label] = (float(left[at]), float(right[at]), gap, abs(gap) / float(unit[at]) if gap else 0.0)
+    numbers = fitted.specification.numbers(theirs) if has_climbed else {}
+    for name, value in numbers.items():
+        mine = float(fitted.params[name])
+        size = max(abs(mine), abs(value))
+        rows[name] = (mine, value, value - mine, abs(value - mine) / size if size > 0.0 else 0.0)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["ours", "statsmodels", "difference", "relative"])
 
 
@@ -193,7 +200,15 @@ def _notes(fitted: Fit, point: SamePoint, best: Climb | None, free_basis: int) -
         singular = [
             name
             for name in COVARIANCES
-            if specification.is_free(name) and _is_singular(getattr(best.system, name), getattr(usual, name))
+            if specification.is_free(name)
+            and any(
+                _is_singular(cov, other)
+                for cov, other in zip(
+                    specification.noise(name).losable(getattr(best.system, name)),
+                    specification.noise(name).losable(getattr(usual, name)),
+                    strict=True,
+                )
+            )
         ]
         if singular:
             notes.append(

@@ -6,20 +6,24 @@ numerical gradient sees a well-conditioned function whatever the units of the da
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic
+from kalman_em.em.constraints import LinearConstraint
+from kalman_em.em.families import Family, Part
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic, is_direct
+from kalman_em.em.noise import NoiseStep
 from kalman_em.em.repeated import Repeated
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import kalman_filter
 from kalman_em.inference.smoothing import rts_smoother
-from kalman_em.linalg import square_root, symmetrised
-from kalman_em.models.specification import COEFFICIENTS, COVARIANCES, Specification
+from kalman_em.linalg import ROUNDING, pseudo_inverses, smallest_scaled_eigenvalue, square_root, symmetrised
+from kalman_em.models.numbers import free_numbers
+from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -37,11 +41,10 @@ class NoCoordinates(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The coordinates of one parameter: how many, and the value at them."""
+    """The coordinates of a parameter, or of several that share numbers: how many, and the values at them."""
 
-    name: str
     size: int
-    value: Callable[[Array], Array]
+    values: Callable[[Array], dict[str, Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +61,10 @@ class Coordinates:
 
     def values(self, vector: Array) -> dict[str, Array]:
         """Return the learnt parameters at `vector`, by name."""
-        found, first = {}, 0
+        found: dict[str, Array] = {}
+        first = 0
         for piece in self.pieces:
-            found[piece.name] = piece.value(vector[first : first + piece.size])
+            found |= piece.values(vector[first : first + piece.size])
             first += piece.size
         return found
 
@@ -80,20 +84,75 @@ def coordinates(
         If a covariance has a form whose members cannot be reached.
     """
     units = coefficient_units(origin, reference, panel)
-    pieces = [
-        _affine(specification, name, getattr(origin, name), units[name])
-        for name in COEFFICIENTS
-        if specification.is_free(name)
-    ]
+    pieces = []
+    for together in specification.together():
+        is_shared = len({label for one in together.values() for label in one.names}) < sum(
+            len(one.names) for one in together.values()
+        )
+        for constraints in [together] if is_shared else [{name: one} for name, one in together.items()]:
+            if any(one.n_free for one in constraints.values()):
+                pieces.append(_affine(constraints, {name: getattr(origin, name) for name in constraints}, units))
     for name in COVARIANCES:
         if specification.is_free(name):
-            form, value = specification.covariance(name), getattr(origin, name)
-            if value.ndim != 2:
-                raise NoCoordinates(f"{name} is learnt and varies in time")
-            deviations = np.sqrt(np.diagonal(getattr(reference, name)))
-            size, members = covariance_members(form, value, np.where(deviations > 0.0, deviations, 1.0))
-            pieces.append(Piece(name, size, members))
+            deviations = _deviations(getattr(reference, name))
+            size, members = noise_members(
+                specification.noise(name), getattr(origin, name), np.where(deviations > 0.0, deviations, 1.0)
+            )
+            pieces.append(Piece(size, lambda vector, name=name, members=members: {name: members(vector)}))  # type: ignore[misc]
     return Coordinates(origin, tuple(pieces))
+
+
+def noise_members(step: NoiseStep, origin: Array, deviations: Array) -> tuple[int, Callable[[Array], Array]]:
+    """Return the number of coordinates of a learnt covariance, and the covariance at them (`origin` at 0).
+
+    Of a family with names, or one that varies in time: logarithms of factors, and the free numbers themselves of a part
+    that has several, in units of their standard errors from one row. Where those make no covariance the value is NaN.
+    """
+    if is_direct(step.form) or step.family is None:
+        return covariance_members(step.form, origin, deviations)
+    family = step.family
+    table = origin if origin.ndim == 3 else origin[None]
+    parts = [
+        (part, *_part_members(part, table[:, part.rows[:, None], part.rows], deviations[part.rows]))
+        for part in family.parts
+    ]
+
+    def members(vector: Array) -> Array:
+        result, first = np.zeros((family.n_entries, family.dim, family.dim)), 0
+        for part, size, inside in parts:
+            result[:, part.rows[:, None], part.rows] = inside(vector[first : first + size])
+            first += size
+        return result if family.n_entries > 1 else result[0]
+
+    return sum(size for _, size, _ in parts), members
+
+
+def _part_members(part: Part, table: Array, deviations: Array) -> tuple[int, Callable[[Array], Array]]:
+    if part.n_free == 0:
+        return 0, lambda vector: part.fixed
+    free = Family(len(deviations), (_inside(part),), part.n_entries).free(table)
+    if part.n_free == 1 and not np.any(part.fixed):
+        most = np.diagonal(part.basis[0], axis1=1, axis2=2).max(axis=0)
+        least = (LEAST_DEVIATION * deviations[most > 0.0]) ** 2 / most[most > 0.0]
+        start = free[0] if free[0] > 0.0 else least.min()
+        return 1, lambda vector: part.basis[0] * (start * np.exp(2.0 * _bounded(vector)[0]))
+    inverse = pseudo_inverses(np.broadcast_to(part.at(free), (part.n_entries, *part.fixed.shape[1:])))
+    weighted = inverse @ part.basis @ inverse
+    information = 0.5 * np.einsum("kgij,lgji->kl", weighted, part.basis) / part.n_entries
+    values, vectors = np.linalg.eigh(information)
+    if values[0] <= 0.0:
+        raise NoCoordinates("a covariance is singular in a part that has several numbers")
+    root = vectors / np.sqrt(values)
+
+    def members(vector: Array) -> Array:
+        found = part.at(free + root @ vector)
+        return found if np.all(smallest_scaled_eigenvalue(found) >= -ROUNDING) else np.full(found.shape, np.nan)
+
+    return part.n_free, members
+
+
+def _inside(part: Part) -> Part:
+    return Part(np.arange(len(part.rows)), part.fixed, part.basis, part.labels)
 
 
 def covariance_members(form: Any, origin: Array, deviations: Array) -> tuple[int, Callable[[Array], Array]]:
@@ -159,16 +218,23 @@ def coefficient_units(origin: LinearGaussianSystem, reference: LinearGaussianSys
     }
 
 
-def _affine(specification: Specification, name: str, value: Array, units: Array) -> Piece:
-    constraint = specification.constraint(name)
-    free, *_ = np.linalg.lstsq(constraint.design, (value - constraint.fixed).ravel(), rcond=None)
+def _affine(
+    constraints: Mapping[str, LinearConstraint], values: Mapping[str, Array], units: Mapping[str, Array]
+) -> Piece:
+    """Return the piece of coefficients that share numbers, or of a single one."""
+    free, positions, _ = free_numbers(constraints, values)
     # One step of a free number moves no entry by more than its unit.
-    share = np.abs(constraint.design) / units.reshape(-1, 1)
-    step = 1.0 / share.max(axis=0)
-    shape = constraint.fixed.shape
-    moves = constraint.design * step
-    start = constraint.fixed + (constraint.design @ free).reshape(shape)
-    return Piece(name, constraint.n_free, lambda vector: start + (moves @ vector).reshape(shape))
+    share = np.zeros(len(free))
+    for name, constraint in constraints.items():
+        if constraint.n_free:
+            own = list(positions[name])
+            share[own] = np.maximum(share[own], (np.abs(constraint.design) / units[name].reshape(-1, 1)).max(axis=0))
+
+    def at(vector: Array) -> dict[str, Array]:
+        moved = free + vector / share
+        return {name: one.at(moved[list(positions[name])]) for name, one in constraints.items() if one.n_free}
+
+    return Piece(len(free), at)
 
 
 def _full(origin: Array, deviations: Array) -> tuple[int, Callable[[Array], Array]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.crosscheck.coordinates import covariance_members
+from kalman_em.crosscheck.coordinates import noise_members
 from kalman_em.models.specification import COEFFICIENTS, Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -68,7 +68,7 @@ def _noise_rows(specification: Specification, system: LinearGaussianSystem, gene
     changes = [A @ noise + noise @ A.T for A in generators]
     tangent = np.zeros((d * d, 0))
     if specification.is_free("transition_cov") and Q.ndim == 2:
-        size, members = covariance_members(specification.covariance("transition_cov"), Q, np.ones(len(Q)))
+        size, members = noise_members(specification.noise("transition_cov"), Q, np.ones(len(Q)))
         steps = np.eye(size) * STEP
         moved = [(G @ (members(step) - members(-step)) @ np.swapaxes(G, -1, -2)).ravel() for step in steps]
         tangent = np.stack(moved, axis=-1) / (2.0 * STEP)

@@ -59,7 +59,7 @@ class Parameters(Mapping[str, Array]):
         return [*super().__dir__(), *self._values]
 
     def __repr__(self) -> str:
-        with np.printoptions(precision=6, suppress=False):
+        with np.printoptions(precision=6, suppress=False, threshold=200, edgeitems=2):
             body = ",\n".join(
                 f"  {name}={np.array2string(value, prefix=' ' * (len(name) + 3))}" for name, value in self.items()
             )

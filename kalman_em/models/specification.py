@@ -160,7 +160,7 @@ class Specification:
     def numbers(self, system: LinearGaussianSystem) -> dict[str, float]:
         """Return the value of every named number."""
         values: dict[str, float] = {}
-        for names in self._together():
+        for names in self.together():
             free, _, labels = free_numbers(names, {name: getattr(system, name) for name in names})
             values |= {label: float(x) for label, x in zip(labels, free, strict=True) if label is not None}
         for name in self.covariances:
@@ -174,7 +174,7 @@ class Specification:
         """Return `system` with named numbers as `wanted`."""
         touched = {parameter for name in wanted for parameter in self.names[name]}
         values: dict[str, Array] = {}
-        for names in self._together():
+        for names in self.together():
             if touched & set(names):
                 values |= with_numbers(names, {name: getattr(system, name) for name in names}, wanted)
         for name in touched & set(self.covariances):
@@ -182,7 +182,7 @@ class Specification:
         changed: dict[str, Any] = dict(values)
         return replace(system, **changed)
 
-    def _together(self) -> list[dict[str, LinearConstraint]]:
+    def together(self) -> list[dict[str, LinearConstraint]]:
         """Return the constraints of the coefficients by regression: what is learnt jointly, and may share names."""
         return [
             {name: self.constraint(name) for name in group if name in self.coefficients}
@@ -288,7 +288,7 @@ class Specification:
     def projected_coefficients(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the coefficients nearest to `values` that obey their forms, shared numbers being equal."""
         chosen: dict[str, Array] = {}
-        for names in self._together():
+        for names in self.together():
             chosen |= projected(names, values)
         return chosen
 
