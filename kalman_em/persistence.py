@@ -176,13 +176,14 @@ def _figures(fitted: Fit) -> dict[str, Any]:
 def _encoded_specification(specification: Specification) -> dict[str, Any]:
     node = {
         name: _plain(getattr(specification, name))
-        for name in _names(Specification, but=("forms", "slots", "components", "dynamics"))
+        for name in _names(Specification, but=("forms", "slots", "components", "regressions", "dynamics"))
     }
     node["dynamics"] = encoded(specification.dynamics, "dynamics")
     node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
     node["slots"] = {name: _encoded_slot(slot) for name, slot in specification.slots.items()}
-    if specification.components:
-        node["components"] = {name: [part.start, part.stop] for name, part in specification.components.items()}
+    for field in ("components", "regressions"):
+        if parts := getattr(specification, field):
+            node[field] = {name: [part.start, part.stop] for name, part in parts.items()}
     return node
 
 
@@ -205,11 +206,12 @@ def _decoded_slot(node: list[Any]) -> Slot:
 
 
 def _decoded_specification(node: dict[str, Any]) -> Specification:
-    parts = {name: node[name] for name in _names(Specification, but=("components",))}
+    parts = {name: node[name] for name in _names(Specification, but=("components", "regressions"))}
     parts["forms"] = {name: decoded(form, name) for name, form in node["forms"].items()}
     parts["slots"] = {name: _decoded_slot(slot) for name, slot in node["slots"].items()}
     # Models that are no sums have none.
-    parts["components"] = {name: slice(*rows) for name, rows in node.get("components", {}).items()}
+    for field in ("components", "regressions"):
+        parts[field] = {name: slice(*rows) for name, rows in node.get(field, {}).items()}
     parts["state_names"] = tuple(node["state_names"])
     for name in ("noise_selection", "transition_gaps"):
         parts[name] = None if node[name] is None else as_array(node[name])

@@ -32,11 +32,13 @@ from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
+from kalman_em.models.intervention import Intervention
 from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.models.maneuvers import CoordinatedTurn, CorrelatedRandomWalk, Singer
+from kalman_em.models.regression import Regression, TimeVaryingRegression
 from kalman_em.models.seasonal import Seasonal
 from kalman_em.models.smooth_trend import SmoothTrend
 from kalman_em.models.structural import Structural
@@ -51,6 +53,9 @@ KNOWN: dict[str, type[Any]] = {
         Cycle,
         Autoregression,
         Seasonal,
+        Regression,
+        TimeVaryingRegression,
+        Intervention,
         Structural,
         LinearGaussian,
         Full,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kalman_em.arrays import Array, as_count
+from kalman_em.arrays import Array, as_count, as_input_rows
 from kalman_em.errors import InputError
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import as_index, continued_index, following, follows_kind, input_rows
@@ -16,6 +16,7 @@ from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import simulate
 from kalman_em.linalg import square_root
 from kalman_em.models.leading import n_leading
+from kalman_em.models.regressors import made_inputs, n_made
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
@@ -30,12 +31,14 @@ def forecasted(
     steps: Any,
     inputs: Any,
     index: Any,
+    model: object = None,
 ) -> Forecast:
     """Return the forecast of the rows after the end of `one`; the arguments are those of `Fit.forecast`."""
     steps = as_count(steps, "steps")
     labels = continued_index(one.index, steps) if index is None else _labels_ahead(one.index, index, steps)
     if inputs is not None and system.input_dim:
         inputs = input_rows(inputs, labels, labelled=index is not None or not isinstance(labels, pd.RangeIndex))
+    inputs = _with_made(model, system.input_dim, one.index, labels, inputs)
     last = None if one.inputs is None else one.inputs[-1]
     ahead = predict_rows(system, filtered, steps, inputs=inputs, last_input=last)
     return Forecast(
@@ -78,6 +81,22 @@ def drawn(
         first = smoothed.smoothed_means[0] + root @ rng.standard_normal(system.state_dim)
     new = simulate(system, n + lead, rng, inputs=known, initial_state=first)
     return pd.DataFrame(new.values[lead:].copy(), index=index, columns=list(one.names or ()))
+
+
+def _with_made(model: object, input_dim: int, old: pd.Index[Any], labels: pd.Index[Any], inputs: Any) -> Any:
+    """Return the inputs of the rows ahead: those that are given, then those that the model makes."""
+    m = n_made(model)
+    if not m:
+        return inputs
+    made = made_inputs(model, old.append(labels))[len(old) :]
+    k = input_dim - m
+    if not k and inputs is not None:
+        raise InputError("inputs: expected none, because the fit had none")
+    if not k:
+        return made
+    if inputs is None:
+        raise InputError(f"inputs: expected shape ({len(labels)}, {k}), one row a predicted step, got none")
+    return np.hstack([as_input_rows(inputs, len(labels), k), made])
 
 
 def _labels_ahead(old: pd.Index[Any], index: Any, steps: int) -> pd.Index[Any]:

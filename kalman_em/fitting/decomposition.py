@@ -17,16 +17,22 @@ from kalman_em.models.leading import n_leading
 from kalman_em.models.specification import Specification
 from kalman_em.posteriors import SmoothedStates
 
+# What is left of offsets when the regressions are taken away is rounding below this part of them.
+ROUNDING = 1e-12
+
 
 def decomposed(fitted: Estimates, series: Hashable | None, levels: Any) -> pd.DataFrame:
     """Return the smoothed contribution of every component to every column; see `Fit.components`."""
     one = fitted._series(series)
     smoothed = rts_smoother(fitted.system, fitted._filtered(series))
-    laid = lay(fitted.system, stack_rows([fitted._led[fitted._key(series)]]))
+    led = fitted._led[fitted._key(series)]
+    laid = lay(fitted.system, stack_rows([led]))
     lead = n_leading(fitted.specification)
     parts = {
         name: (means[lead:], sds[lead:])
-        for name, (means, sds) in _contributions(fitted.specification, laid, smoothed).items()
+        for name, (means, sds) in _contributions(
+            fitted.specification, laid, smoothed, led.inputs, fitted.system.observation_input
+        ).items()
     }
     signal = np.sum([means for means, _ in parts.values()], axis=0)
     H = laid.observation.entries[laid.observation.index]
@@ -40,9 +46,9 @@ def decomposed(fitted: Estimates, series: Hashable | None, levels: Any) -> pd.Da
 
 
 def _contributions(
-    specification: Specification, laid: SystemRows, smoothed: SmoothedStates
+    specification: Specification, laid: SystemRows, smoothed: SmoothedStates, inputs: Array | None, coefficients: Any
 ) -> dict[str, tuple[Array, Array]]:
-    """Return means and standard deviations (T, p) of each component, and of the offset unless it is 0."""
+    """Return means and standard deviations (T, p) of each component, and of what offset is left unless it is 0."""
     named = dict(specification.components)
     if not named:
         named = {name: slice(i, i + 1) for i, name in enumerate(specification.state_names)}
@@ -55,7 +61,12 @@ def _contributions(
         for name, states in named.items()
     }
     offset = laid.observation_offset.entries[laid.observation_offset.index]
-    if np.any(offset):
+    for name, columns in specification.regressions.items():
+        assert inputs is not None  # there is a regression on them
+        pushed = inputs[:, columns] @ coefficients[:, columns].T
+        found[name] = pushed, np.zeros(pushed.shape)
+        offset = offset - pushed
+    if np.any(np.abs(offset) > ROUNDING * np.abs(laid.observation_offset.entries).max(initial=0.0)):
         found["offset"] = offset, np.zeros(offset.shape)
     return found
 

@@ -11,10 +11,11 @@ import pandas as pd
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError
 from kalman_em.frames import continued_index, following, input_rows, to_panel
+from kalman_em.models.regressors import made_inputs, n_made
 from kalman_em.observations import Observations, Panel
 
 
-def extended(panel: Panel, key: Hashable, data: Any, inputs: Any) -> Panel:
+def extended(panel: Panel, key: Hashable, data: Any, inputs: Any, model: object = None) -> Panel:
     """Return `panel` with the rows of `data` after those of the series called `key`.
 
     Raises
@@ -36,7 +37,7 @@ def extended(panel: Panel, key: Hashable, data: Any, inputs: Any) -> Panel:
         np.vstack([old.values, new.values]),
         index=index,
         names=old.names,
-        inputs=_joined_inputs(old, new, inputs, index[old.n_steps :], is_labelled),
+        inputs=_joined_inputs(old, new, inputs, index, is_labelled, model),
     )
     keys = panel.keys or ()
     series = tuple(rows if name == key else one for name, one in zip(keys, panel, strict=True))
@@ -65,21 +66,27 @@ def _continued(old: pd.Index[Any], n_steps: int, data: Any) -> pd.Index[Any]:
 
 
 def _joined_inputs(
-    old: Observations, new: Observations, inputs: Any, labels: pd.Index[Any], is_labelled: bool
+    old: Observations, new: Observations, inputs: Any, index: pd.Index[Any], is_labelled: bool, model: object
 ) -> Array | None:
+    labels, m = index[old.n_steps :], n_made(model)
     if new.inputs is not None and inputs is not None:
         raise InputError("inputs: expected None, because the Observations carry inputs of their own")
     if old.inputs is None:
         if inputs is not None or new.inputs is not None:
             raise InputError("inputs: expected none, because the fit had none")
         return None
+    made = made_inputs(model, index)[old.n_steps :]
+    if old.input_dim == m:
+        if inputs is not None or new.inputs is not None:
+            raise InputError("inputs: expected none, because the fit had none")
+        return np.vstack([old.inputs, made])
     if inputs is None and new.inputs is None:
-        raise InputError(f"inputs: expected shape ({new.n_steps}, {old.input_dim}), one row a new row, got none")
+        raise InputError(f"inputs: expected shape ({new.n_steps}, {old.input_dim - m}), one row a new row, got none")
     rows = new.inputs if new.inputs is not None else _input_rows(inputs, labels, is_labelled)
-    if rows.shape[1] != old.input_dim:
-        columns = f"{old.input_dim} column{'s' if old.input_dim > 1 else ''}"
+    if rows.shape[1] != old.input_dim - m:
+        columns = f"{old.input_dim - m} column{'s' if old.input_dim - m > 1 else ''}"
         raise InputError(f"inputs: expected {columns}, as in the fit, got {rows.shape[1]}")
-    return np.vstack([old.inputs, rows])
+    return np.vstack([old.inputs, np.hstack([rows, made])])
 
 
 def _input_rows(inputs: Any, labels: pd.Index[Any], is_labelled: bool) -> Array:

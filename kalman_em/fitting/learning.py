@@ -18,6 +18,7 @@ from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
+from kalman_em.models.regressors import with_made_inputs
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
@@ -79,6 +80,7 @@ def stated(
     panel = to_panel(
         data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
     )
+    panel = with_made_inputs(model, panel)
     unit = getattr(model, "time_unit", None)
     if unit is not None:
         panel = timed(panel, unit)

@@ -290,7 +290,7 @@ class Fit(Estimates):
                 self._time_unit,
             )
         return forecasted(
-            self.system, self._filtered(series), one, self.specification.state_names, steps, inputs, index
+            self.system, self._filtered(series), one, self.specification.state_names, steps, inputs, index, self.model
         )
 
     def simulate(
@@ -374,7 +374,7 @@ class Fit(Estimates):
         if self.specification.dynamics is not None:
             panel = extended_in_time(self.panel, self._key(series), data, self._time_unit)
         else:
-            panel = extended(self.panel, self._key(series), data, inputs)
+            panel = extended(self.panel, self._key(series), data, inputs, self.model)
         return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em)
 
     def refit(

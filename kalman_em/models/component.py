@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.forms import Diffuse, Fixed
+from kalman_em.errors import InputError
 from kalman_em.observations import Panel
+
+# Where the inputs of a component come from: those of the fit, or one that the model makes out of the row labels.
+GIVEN, MADE = "given", "made"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,12 @@ class Component:
         Of the states at the first observation, over states and columns; diffuse as a rule.
     frequencies : tuple of float
         Angles a step of oscillations that never die away: no two summands may share one.
+    regressors : {"", "given", "made"}
+        Which inputs it has: none, those of the fit, or one that the model makes.
+    is_moving : bool
+        Whether its states are the coefficients of those inputs; otherwise the coefficients are parameters.
+    columns : tuple of int
+        The columns of those inputs: `with_columns` fills them in.
     """
 
     name: str
@@ -84,6 +94,9 @@ class Component:
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     frequencies: tuple[float, ...] = ()
+    regressors: str = ""
+    is_moving: bool = False
+    columns: tuple[int, ...] = ()
 
     @property
     def state_dim(self) -> int:
@@ -128,3 +141,31 @@ def distinct_names(parts: Sequence[Summand]) -> list[str]:
         before = sum(other.base == part.base for other in parts[:position])
         names.append(f"{part.base}_{part.distinction if told_apart else before + 1}")
     return names
+
+
+def with_columns(components: Sequence[Component], input_dim: int) -> list[Component]:
+    """Return the components with the columns of their inputs: the given ones, then one for each that is made.
+
+    Raises
+    ------
+    InputError
+        If there are inputs that no component has, or none for one that needs them.
+    """
+    n_given = input_dim - sum(component.regressors == MADE for component in components)
+    takers = [component.name for component in components if component.regressors == GIVEN]
+    if n_given and not takers:
+        raise InputError("inputs: expected none, because this model has no regression on them; add Regression()")
+    if takers and not n_given:
+        raise InputError("inputs: expected at least one column for the regression of the model, got none")
+    if len(takers) > 1:
+        raise InputError(f"components: {' and '.join(takers)} regress on the same inputs; keep one")
+    result, made = [], n_given
+    for component in components:
+        if component.regressors == GIVEN:
+            result.append(replace(component, columns=tuple(range(n_given))))
+        elif component.regressors == MADE:
+            result.append(replace(component, columns=(made,)))
+            made += 1
+        else:
+            result.append(component)
+    return result

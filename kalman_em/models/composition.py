@@ -36,8 +36,6 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     """
     p = panel.obs_dim
     _refuse_wide(panel)
-    if panel.input_dim:
-        raise InputError("inputs: expected none, because this model has no input matrix; LinearGaussian has")
     for component in components:
         for noise in component.noises:
             covariance_form(noise.form, noise.name, p)
@@ -46,24 +44,26 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     slots = _noise_slots(components, p)
     slots["observation_cov"] = Slot("observation_cov")
     slots |= _coefficient_slots(components, firsts, p)
+    slots |= _regression_slots(components, p)
     initial_mean, initial_cov = _initial(components)
     if not isinstance(initial_cov, Diffuse):
         slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
-    observation = np.concatenate([component.observation for component in components])
-    forms = {
+    forms: dict[str, Any] = {
         "transition_matrix": _transition_form(components, firsts, p),
         "transition_offset": Fixed(0.0),
         "transition_cov": _noise_form(components, p),
-        "observation_matrix": Fixed(np.kron(observation, np.eye(p))),
+        "observation_matrix": Fixed(observation_matrix(components, p, panel)),
         "observation_offset": Fixed(0.0),
         "observation_cov": observation_cov,
         "initial_mean": initial_mean,
         "initial_cov": initial_cov,
     }
+    if panel.input_dim:
+        forms["observation_input"] = _input_form(components, p, panel.input_dim)
     return Specification(
         state_dim=firsts[-1] * p,
         obs_dim=p,
-        input_dim=0,
+        input_dim=panel.input_dim,
         forms=forms,
         slots=slots,
         state_names=tuple(
@@ -76,6 +76,12 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
         components={
             component.name: slice(first * p, (first + component.state_dim) * p)
             for component, first in zip(components, firsts[:-1], strict=True)
+            if component.states
+        },
+        regressions={
+            component.name: slice(component.columns[0], component.columns[-1] + 1)
+            for component in components
+            if component.columns and not component.is_moving
         },
     )
 
@@ -83,6 +89,43 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
 def stacked_transition(blocks: Sequence[Array], p: int) -> Array:
     """Return F (c p, c p) of the blocks (c, c) of one column, each column with states of its own."""
     return np.asarray(np.kron(scipy.linalg.block_diag(*blocks), np.eye(p)))
+
+
+def observation_matrix(components: Sequence[Component], p: int, panel: Panel) -> Array:
+    """Return H (p, c p), or (T, p, c p) where inputs are seen through states."""
+    known = np.concatenate([component.observation for component in components])
+    moving = [component for component in components if component.is_moving]
+    if not moving:
+        return np.asarray(np.kron(known, np.eye(p)))
+    inputs = panel.series[0].inputs
+    assert inputs is not None  # `with_columns` has looked
+    rows = [
+        inputs[:, list(component.columns)] if component.is_moving else np.tile(component.observation, (len(inputs), 1))
+        for component in components
+    ]
+    return np.asarray(np.kron(np.hstack(rows)[:, None, :], np.eye(p)[None]))
+
+
+def _input_form(components: Sequence[Component], p: int, k: int) -> Any:
+    learnt = [j for component in components if not component.is_moving for j in component.columns]
+    if len(learnt) == k:
+        return Full()
+    if not learnt:
+        return Fixed(np.zeros((p, k)))
+    free = [(row, j, number * p + row, 1.0) for number, j in enumerate(learnt) for row in range(p)]
+    return entries_of(np.zeros((p, k)), free)
+
+
+def _regression_slots(components: Sequence[Component], p: int) -> dict[str, Slot]:
+    return {
+        component.name: Slot(
+            "observation_input",
+            entries=tuple((row, j) for row in range(p) for j in component.columns),
+            shape=(len(component.columns),) if p == 1 else (p, len(component.columns)),
+        )
+        for component in components
+        if component.columns and not component.is_moving
+    }
 
 
 def _transition_form(components: Sequence[Component], firsts: Sequence[int], p: int) -> Any:

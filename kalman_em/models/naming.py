@@ -16,6 +16,7 @@ from kalman_em.errors import InputError, unknown_name
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
+from kalman_em.models.intervention import Intervention
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.models.model import Model
@@ -30,6 +31,7 @@ MODELS: dict[str, type[Any]] = {
     "seasonal": Seasonal,
     "cycle": Cycle,
     "autoregression": Autoregression,
+    "intervention": Intervention,
 }
 
 FORMS: dict[str, Callable[[], Any]] = {

@@ -38,6 +38,9 @@ def profiled_start(specification: Specification, panel: Panel, components: Seque
     R = np.array([column[0] for column in found])
     Q = np.array([column[1] for column in found]).T
     blocks = [column[2] for column in found]
+    coefficients = np.zeros((p, panel.input_dim))
+    learnt = _learnt_columns(components)
+    coefficients[:, learnt] = [column[3] for column in found]
     first = np.array([_first_value(panel, column) for column in range(p)])
     n_states = sum(component.state_dim for component in components)
     values = {
@@ -46,6 +49,7 @@ def profiled_start(specification: Specification, panel: Panel, components: Seque
         "transition_matrix": _interleaved(blocks),
         "initial_mean": np.concatenate([first, np.zeros((n_states - 1) * p)]),
         "initial_cov": np.diag(_initial_variances(R, Q, n_states)),
+        "observation_input": coefficients,
     }
     return specification.projected(values)
 
@@ -80,8 +84,8 @@ def _initial_variances(R: Array, Q: Array, n_states: int) -> Array:
     return np.concatenate(rows)
 
 
-def _profiled_column(panel: Panel, column: int, components: Sequence[Component]) -> tuple[float, Array, Array]:
-    """Return R, the variances of all noises (one entry a noisy state) and the transition of one column."""
+def _profiled_column(panel: Panel, column: int, components: Sequence[Component]) -> tuple[float, Array, Array, Array]:
+    """Return R, the variances of all noises (one entry a noisy state), F and D of one column."""
     search = _Search(panel, column, components)
     best, height = search.start, -np.inf
     if prod(search.sizes) <= WHOLE_GRID:
@@ -92,7 +96,11 @@ def _profiled_column(panel: Panel, column: int, components: Sequence[Component])
         best = search.climbed()
     scale = float(data_scale(panel)[column])
     unit = scale**2 * search.unit(best)
-    return unit, unit * search.variances(best), search.transition(best)
+    return unit, unit * search.variances(best), search.transition(best), scale * search.coefficients(best)
+
+
+def _learnt_columns(components: Sequence[Component]) -> list[int]:
+    return [j for component in components if not component.is_moving for j in component.columns]
 
 
 class _Search:
@@ -106,11 +114,14 @@ class _Search:
         self.sizes += [len(component.tried_transitions) for component in self.learnt]
         scale = float(data_scale(panel)[column])
         self.state_dim = sum(component.state_dim for component in components)
-        windows = [_window(one.values[:, column]) / scale for one in panel]
-        self.series = [
-            Observations(values[:, None]) for values in windows if np.count_nonzero(~np.isnan(values)) > self.state_dim
-        ]
-        self.seen: dict[Point, tuple[float, float]] = {}
+        self.series: list[tuple[Array, Array, Array]] = []
+        for one in panel:
+            rows = _window(one.values[:, column])
+            values = one.values[rows, column] / scale
+            if np.count_nonzero(~np.isnan(values)) > self.state_dim:
+                inputs = np.zeros((len(values), 0)) if one.inputs is None else one.inputs[rows]
+                self.series.append((values, inputs[:, _learnt_columns(components)], self._observed(inputs)))
+        self.seen: dict[Point, tuple[float, float, Array]] = {}
 
     @property
     def start(self) -> Point:
@@ -121,6 +132,19 @@ class _Search:
 
     def unit(self, point: Point) -> float:
         return self._profiled(point)[1]
+
+    def coefficients(self, point: Point) -> Array:
+        return self._profiled(point)[2]
+
+    def _observed(self, inputs: Array) -> Array:
+        """Return the row of H (c,), or one a row of the series where inputs are seen through states."""
+        if not any(component.is_moving for component in self.components):
+            return np.concatenate([component.observation for component in self.components])
+        rows = [
+            inputs[:, list(c.columns)] if c.is_moving else np.tile(c.observation, (len(inputs), 1))
+            for c in self.components
+        ]
+        return np.hstack(rows)
 
     def variances(self, point: Point) -> Array:
         """Return the variance of every noisy state in units of that of the observations."""
@@ -144,30 +168,42 @@ class _Search:
                 break
         return best
 
-    def _profiled(self, point: Point) -> tuple[float, float]:
+    def _profiled(self, point: Point) -> tuple[float, float, Array]:
         if point not in self.seen:
             self.seen[point] = self._computed(point)
         return self.seen[point]
 
-    def _computed(self, point: Point) -> tuple[float, float]:
-        """Return the log-likelihood, up to a constant, at the best common scale, and that scale."""
-        system = self._system(point)
-        squares, logs, count = 0.0, 0.0, 0
-        for one in self.series:
+    def _computed(self, point: Point) -> tuple[float, float, Array]:
+        """Return the log-likelihood, up to a constant, at the best common scale and regression; scale; coefficients.
+
+        The filter is linear: innovations of the data regressed on those of the inputs are generalised least squares
+        (Harvey 1989, section 3.4.2).
+        """
+        whitened, logs, count = [], 0.0, 0
+        for values, inputs, observed in self.series:
             try:
-                filtered = kalman_filter(system, one)
+                ours, variances = _innovations(self._system(point, observed), values)
+                others = [
+                    _innovations(self._system(point, observed), np.where(np.isnan(values), np.nan, u))[0]
+                    for u in inputs.T
+                ]
             except NumericalError:
                 continue
-            variances = filtered.innovation_covs[:, 0, 0]
-            seen = ~np.isnan(filtered.innovations[:, 0])
-            squares += float(np.sum(filtered.innovations[seen, 0] ** 2 / variances[seen]))
+            seen = ~np.isnan(ours)
+            deviations = np.sqrt(variances[seen])
+            whitened.append(np.array([ours[seen], *(one[seen] for one in others)]) / deviations)
             logs += float(np.sum(np.log(variances[seen])))
             count += int(np.count_nonzero(seen))
-        if count == 0 or not squares > 1e-24 * count:
-            return -np.inf, 1.0
-        return -0.5 * (count * np.log(squares / count) + logs), squares / count
+        if count == 0:
+            return -np.inf, 1.0, np.zeros(len(_learnt_columns(self.components)))
+        ours, regressors = np.hstack(whitened)[0], np.hstack(whitened)[1:].T
+        coefficients = np.linalg.lstsq(regressors, ours, rcond=None)[0]
+        squares = float(np.sum((ours - regressors @ coefficients) ** 2))
+        if not squares > 1e-24 * count:
+            return -np.inf, 1.0, coefficients
+        return -0.5 * (count * np.log(squares / count) + logs), squares / count, coefficients
 
-    def _system(self, point: Point) -> LinearGaussianSystem:
+    def _system(self, point: Point, observed: Array) -> LinearGaussianSystem:
         c = self.state_dim
         firsts = accumulate((component.state_dim for component in self.components), initial=0)
         moved = [
@@ -180,7 +216,7 @@ class _Search:
         return LinearGaussianSystem(
             transition_matrix=self.transition(point),
             transition_cov=G @ np.diag(self.variances(point)) @ G.T,
-            observation_matrix=np.concatenate([component.observation for component in self.components])[None],
+            observation_matrix=observed[..., None, :],
             observation_cov=np.eye(1),
             initial_mean=np.zeros(c),
             initial_cov=np.zeros((c, c)),
@@ -188,12 +224,18 @@ class _Search:
         )
 
 
-def _window(values: Array) -> Array:
+def _innovations(system: LinearGaussianSystem, values: Array) -> tuple[Array, Array]:
+    """Return the innovations of one column and their variances, NaN where there are none."""
+    filtered = kalman_filter(system, Observations(values[:, None]))
+    return filtered.innovations[:, 0], filtered.innovation_covs[:, 0, 0]
+
+
+def _window(values: Array) -> slice:
     """Return the rows from the first observed one on, at most `PROFILED_ROWS`."""
     observed = np.flatnonzero(~np.isnan(values))
     if len(observed) == 0:
-        return values[:0]
-    return values[observed[0] : observed[0] + PROFILED_ROWS]
+        return slice(0, 0)
+    return slice(int(observed[0]), min(int(observed[0]) + PROFILED_ROWS, len(values)))
 
 
 def _first_value(panel: Panel, column: int) -> float:

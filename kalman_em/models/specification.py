@@ -47,7 +47,8 @@ class Specification:
 
     `forms` maps every parameter name of `LinearGaussianSystem` to its form; `slots` maps the names that users
     see to places in the system; `initial_step` is "first" (the prior is on the state at the first observation)
-    or "before" (one step earlier). `components` names the states of each part of a sum.
+    or "before" (one step earlier). `components` names the states of each part of a sum,
+    `regressions` the columns of its inputs.
 
     In continuous time `dynamics` say how the state moves over each of the `transition_gaps` between rows: the form of
     `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap.
@@ -62,6 +63,7 @@ class Specification:
     noise_selection: Array | None = None
     initial_step: str = "first"
     components: Mapping[str, slice] = field(default_factory=dict)
+    regressions: Mapping[str, slice] = field(default_factory=dict)
     transition_gaps: Array | None = None
     dynamics: Dynamics | None = None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kalman_em.em.forms import Full, checked_covariance_form
 from kalman_em.errors import InputError
-from kalman_em.models.component import Component, Summand, distinct_names
+from kalman_em.models.component import Component, Summand, distinct_names, with_columns
 from kalman_em.models.composition import composed
 from kalman_em.models.profile import profiled_start, scattered
 from kalman_em.models.specification import Specification
@@ -53,7 +53,8 @@ class Additive:
 
     def _components(self, panel: Panel) -> list[Component]:
         parts = _parts(self)
-        return [part.component(name, panel) for part, name in zip(parts, distinct_names(parts), strict=True)]
+        found = [part.component(name, panel) for part, name in zip(parts, distinct_names(parts), strict=True)]
+        return with_columns(found, panel.input_dim)
 
 
 @dataclass(frozen=True)
