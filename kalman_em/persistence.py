@@ -216,6 +216,7 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
     for name in ("noise_selection", "transition_gaps"):
         parts[name] = None if node[name] is None else as_array(node[name])
     parts["dynamics"] = decoded(node["dynamics"], "dynamics")
+    parts["decay"] = None if node["decay"] is None else tuple(node["decay"])
     return Specification(**parts)
 
 

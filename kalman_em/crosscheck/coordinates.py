@@ -83,6 +83,8 @@ def coordinates(
     NoCoordinates
         If a covariance has a form whose members cannot be reached.
     """
+    if specification.decay is not None:
+        raise NoCoordinates("a time constant is learnt, which moves the transition and the noise of every gap")
     units = coefficient_units(origin, reference, panel)
     pieces = []
     for together in specification.together():

@@ -62,7 +62,7 @@ def free_values(specification: Specification, system: LinearGaussianSystem) -> d
 
 
 def _values(specification: Specification, system: LinearGaussianSystem) -> dict[str, Array]:
-    names = [name for name in specification.forms if getattr(system, name) is not None]
+    names = [name for name in (*specification.forms, "dynamics") if getattr(system, name) is not None]
     return {name: getattr(system, name) for name in names}
 
 

@@ -154,7 +154,7 @@ def _generalised(specification: Specification) -> list[str]:
         return []
     return _wrapped(
         f"Generalised M-step: {', '.join(names)} has no closed form; each iteration raises the expected "
-        "log-likelihood by scoring steps instead."
+        "log-likelihood by a search instead."
     )
 
 

@@ -63,6 +63,11 @@ class Kinematic:
         n = len(self.quantities)
         return Dynamics(np.diag(np.ones(n - 1), 1), [Noise(np.eye(n)[:, -1:])], axes=self.dim)
 
+    @property
+    def learnt_decay(self) -> tuple[int, int] | None:
+        """The entry of the drift that is learnt; none in a chain of integrators."""
+        return None
+
     def discretize(self, dt: float, density: Any = None) -> Discretized:
         """Return F and Q over the time `dt`, shape (d, d) each.
 
@@ -88,7 +93,7 @@ class Kinematic:
         sensors = sensors_of(self.measured, self.quantities)
         return moving_specification(
             panel,
-            dynamics=self.dynamics,
+            dynamics=self.first_dynamics(panel),
             density_forms={self.density_name: self._density_form},
             seen=seen_by(sensors, forms_of(self.observation_cov, sensors), self.quantities, self.dim),
             state_names=[
@@ -98,7 +103,13 @@ class Kinematic:
             ],
             initial_mean=self.initial_mean,
             initial_cov=self.initial_cov,
+            decay=self.learnt_decay,
         )
+
+    def first_dynamics(self, panel: Panel) -> Dynamics:
+        """Return the motion that a fit to `panel` begins with."""
+        del panel
+        return self.dynamics
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
         """Return the best of a grid of noise ratios."""

@@ -1,38 +1,91 @@
-"""Motion with a memory of known length: velocity or acceleration that dies away, and turns at a known rate."""
+"""Motion with a memory: velocity or acceleration that dies away, and turns at a known rate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kalman_em.dynamics import Dynamics, Noise
-from kalman_em.em.forms import Diagonal, Diffuse, Isotropic
+from kalman_em.em.forms import Diagonal, Diffuse, Fixed, Full, Isotropic
 from kalman_em.errors import InputError
+from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.models.decay import time_constant_of, with_decay
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.kinematic import QUANTITIES, Kinematic
+from kalman_em.models.motion import moving_start
+from kalman_em.models.specification import Specification
+from kalman_em.observations import Panel
+from kalman_em.systems import LinearGaussianSystem
+
+# Time constants that a start tries, where one is learnt.
+N_TIME_CONSTANTS = 6
 
 
 class Decaying(Kinematic):
     """A chain of integrators whose last quantity dies away, with the time constant of the model."""
 
-    time_constant: float
+    time_constant: Any
 
     def __post_init__(self) -> None:
         super().__post_init__()
         value = self.time_constant
+        if value == Full():
+            return
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 < value < np.inf:
-            raise InputError(f"time_constant: expected a positive number, got {value!r}")
+            raise InputError(f"time_constant: expected a positive number, or Full() to learn it, got {value!r}")
         object.__setattr__(self, "time_constant", float(value))
+
+    @property
+    def learnt_decay(self) -> tuple[int, int] | None:
+        """The last entry of the drift, if the time constant is learnt."""
+        last = len(self.quantities) - 1
+        return (last, last) if self.time_constant == Full() else None
 
     @property
     def dynamics(self) -> Dynamics:
         """The motion in continuous time."""
+        if self.learnt_decay is not None:
+            raise InputError("time_constant: is learnt; ask the fit, as with fitted.discretize(dt)")
+        return self._dying(self.time_constant)
+
+    def first_dynamics(self, panel: Panel) -> Dynamics:
+        """Return the motion; with the usual gap as its time constant where that is learnt."""
+        if self.learnt_decay is None:
+            return self.dynamics
+        gaps = np.concatenate([np.diff(one.times) for one in panel if one.times is not None])
+        return self._dying(float(np.median(gaps)) if len(gaps) else 1.0)
+
+    def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
+        """Return the best of a grid of noise ratios, and of time constants from the usual gap to the longest series."""
+        entry = self.learnt_decay
+        if entry is None:
+            return moving_start(specification, panel)
+        usual = time_constant_of(self.first_dynamics(panel), entry)
+        longest = max(float(np.ptp(one.times)) for one in panel if one.times is not None)
+        grid = np.geomspace(usual, max(longest, 2.0 * usual), N_TIME_CONSTANTS)
+        rows = stack_rows(panel.series)
+        found = [moving_start(slowed(specification, tau), panel) for tau in grid]
+        return max(found, key=lambda system: filter_all(lay(system, rows), rows).log_likelihoods.sum())
+
+    def _dying(self, time_constant: float) -> Dynamics:
         n = len(self.quantities)
         drift = np.diag(np.ones(n - 1), 1)
-        drift[-1, -1] = -1.0 / self.time_constant
+        drift[-1, -1] = -1.0 / time_constant
         return Dynamics(drift, [Noise(np.eye(n)[:, -1:])], axes=self.dim)
+
+
+def slowed(specification: Specification, time_constant: float) -> Specification:
+    """Return the specification with another time constant to begin with."""
+    dynamics, entry, gaps = specification.dynamics, specification.decay, specification.transition_gaps
+    assert dynamics is not None
+    assert entry is not None
+    assert gaps is not None
+    moved = with_decay(dynamics, entry, time_constant)
+    forms = dict(specification.forms) | {"transition_matrix": Fixed(moved.transition_matrices(gaps))}
+    return replace(specification, dynamics=moved, forms=forms, noise_selection=moved.noise_selections(gaps))
 
 
 @checks_keywords
@@ -46,8 +99,9 @@ class CorrelatedRandomWalk(Decaying):
 
     Parameters
     ----------
-    time_constant : float
-        τ, in units of time, known.
+    time_constant : float or Full()
+        τ in units of time, if it is known; `Full()` learns it. Then each M-step is a search along τ with the density in
+        closed form at every point, and not itself a closed form.
     dim : {1, 2, 3}
         Number of axes.
     acceleration_density : form, default Isotropic()
@@ -76,7 +130,7 @@ class CorrelatedRandomWalk(Decaying):
     quantities: ClassVar[tuple[str, ...]] = QUANTITIES[:2]
     density_name: ClassVar[str] = "acceleration_density"
 
-    time_constant: float
+    time_constant: Any
     dim: int = 1
     acceleration_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
@@ -98,8 +152,9 @@ class Singer(Decaying):
 
     Parameters
     ----------
-    time_constant : float
-        τ, in units of time, known: how long a manoeuvre lasts.
+    time_constant : float or Full()
+        τ in units of time, how long a manoeuvre lasts, if it is known; `Full()` learns it. Then each M-step is a search
+        along τ with the density in closed form at every point, and not itself a closed form.
     dim : {1, 2, 3}
         Number of axes.
     jerk_density : form, default Isotropic()
@@ -128,7 +183,7 @@ class Singer(Decaying):
     quantities: ClassVar[tuple[str, ...]] = QUANTITIES
     density_name: ClassVar[str] = "jerk_density"
 
-    time_constant: float
+    time_constant: Any
     dim: int = 1
     jerk_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)

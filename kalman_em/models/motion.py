@@ -92,10 +92,12 @@ def moving_specification(
     state_names: Sequence[str],
     initial_mean: Any,
     initial_cov: Any,
+    decay: tuple[int, int] | None = None,
 ) -> Specification:
     """Return the specification of a motion over the gaps of `panel`.
 
-    `density_forms` has the name and form of the spectral density of each noise of `dynamics`.
+    `density_forms` has the name and form of the spectral density of each noise of `dynamics`; `decay` is the entry of
+    its drift that holds a time constant to be learnt.
 
     Raises
     ------
@@ -114,6 +116,8 @@ def moving_specification(
     assert rows.times is not None  # the panel was timed
     gaps = rows.gaps.values if len(rows.gaps.values) else np.ones(1)
     blocks, slots, first = [], {}, 0
+    if decay is not None:
+        slots["time_constant"] = Slot("dynamics", entries=(decay,), kind="time constant")
     for (name, form), noise, m in zip(density_forms.items(), dynamics.noises, dynamics.copies, strict=True):
         size, shown = noise.n_noises * dynamics.axes, noise.diffusion.shape[1] * dynamics.axes
         covariance_form(form, name, shown)
@@ -154,6 +158,7 @@ def moving_specification(
         noise_selection=dynamics.noise_selections(gaps),
         transition_gaps=gaps,
         dynamics=dynamics,
+        decay=decay,
     )
 
 

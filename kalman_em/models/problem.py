@@ -24,6 +24,7 @@ from kalman_em.models.boundary import boundary_guesses
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
+from kalman_em.models.decay import best_decay
 from kalman_em.models.degeneracy import Start, is_degenerate
 from kalman_em.models.draws import noise_scatter
 from kalman_em.models.packing import packed, unpacked
@@ -78,7 +79,11 @@ class LinearGaussianProblem:
         """Return the largest change, in units of the parameter's own scale: free of the units of data and states."""
         if self.specification.basis_is_free:
             return largest_invariant_change(old, new, self.scale)
-        return largest_change(self.specification, old, new, self.scale)
+        change = largest_change(self.specification, old, new, self.scale)
+        decay = self.specification.decay
+        if decay is None or old.dynamics is None or new.dynamics is None:
+            return change
+        return max(change, abs(float(np.log(old.dynamics.drift[decay] / new.dynamics.drift[decay]))))
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
         """Return `degenerate_covariance` where the likelihood runs away to infinity: see `is_degenerate`."""
@@ -106,11 +111,15 @@ class LinearGaussianProblem:
         moments = _moments(expectations.transition)
         free = self.specification.is_free("transition_cov")
         joint = self._joint["transition"]
-        if not free and joint.n_free == 0:
+        decay = self.specification.decay
+        if not free and joint.n_free == 0 and decay is None:
             return {}
         if not np.any(moments.count > 0):
             raise NumericalError("transition_cov: every series has one row only, so no transition is observed")
         G = params.noise_selection
+        if decay is not None:
+            moved = best_decay(params, moments, self.specification.noise("transition_cov"), decay)
+            return moved | {"transition_cov": _zeros_kept(params.transition_cov, moved["transition_cov"])}
         if G is not None and G.ndim == 3:
             scatter, count = noise_scatter(params, moments.residual, moments.count)
             step = self.specification.noise("transition_cov")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.errors import InputError
 from kalman_em.systems import LinearGaussianSystem
 
 # What a slot of two entries (a, b) of a rotation [[a, b], [-b, a]] shows of it.
-KINDS = ("value", "damping", "period", "isotropic")
+KINDS = ("value", "damping", "period", "isotropic", "time constant")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Slot:
     `copies` equal blocks; or `entries` of a matrix (its coefficients), laid out with `shape`.
     With `kind` "damping" or "period" the last axis of the entries is the pair (a, b) of a rotation
     [[a, b], [-b, a]], and the parameter is sqrt(a² + b²) or 2 pi / angle(a + ib).
+    With `kind` "time constant" the entry is that of a drift, and the parameter minus one over it.
     With `kind` "isotropic" the rows hold one number times the identity, and the parameter is that of `shape`.
     """
 
@@ -35,22 +38,26 @@ class Slot:
         """Return the named value out of `system`."""
         return self.out_of(getattr(system, self.parameter))
 
-    def out_of(self, value: Array) -> Array:
+    def out_of(self, value: Any) -> Array:
         """Return the named value out of the parameter of the system."""
+        if self.kind == "time constant":
+            return np.asarray(-1.0 / value.drift[self.places][0])
         if self.entries is not None:
             found = value[self.places].reshape(self.shape if self.kind == "value" else (*self.shape, 2))
             return found if self.kind == "value" else _of_rotation(found, self.kind)
         if self.rows is None:
-            return value
+            return np.asarray(value)
         if self.kind == "isotropic":
             return np.asarray(value[self.rows.start, self.rows.start] * np.eye(self.shape[0]))
         first = self._blocks()[0]
-        return value[..., first, first]
+        return np.asarray(value[..., first, first])
 
-    def put(self, value: Array, named: Array) -> Array:
+    def put(self, value: Any, named: Array) -> Any:
         """Return the parameter `value` of the system with the named value in its place."""
         if self.entries is None and self.rows is None:
             return named
+        if self.kind == "time constant":
+            return self._slowed(value, named)
         result = np.array(value)
         if self.kind == "isotropic" and self.rows is not None:
             result[self.rows, self.rows] = named[0, 0] * np.eye(self.rows.stop - self.rows.start)
@@ -62,6 +69,13 @@ class Slot:
         else:
             self._turn(result, named)
         return result
+
+    def _slowed(self, dynamics: Any, named: Array) -> Any:
+        if named <= 0.0:
+            raise InputError(f"time_constant: expected a positive number, got {float(named):g}")
+        drift = np.array(dynamics.drift)
+        drift[self.places] = -1.0 / named
+        return replace(dynamics, drift=drift)
 
     def _blocks(self) -> list[slice]:
         assert self.rows is not None

@@ -51,7 +51,8 @@ class Specification:
     `regressions` the columns of its inputs.
 
     In continuous time `dynamics` say how the state moves over each of the `transition_gaps` between rows: the form of
-    `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap.
+    `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap. `decay` is the entry of the
+    drift that is learnt, minus one over a time constant; the tables then are those of the start.
     """
 
     state_dim: int
@@ -66,6 +67,7 @@ class Specification:
     regressions: Mapping[str, slice] = field(default_factory=dict)
     transition_gaps: Array | None = None
     dynamics: Dynamics | None = None
+    decay: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.initial_step not in ("first", "before"):
@@ -98,6 +100,7 @@ class Specification:
             "observation_cov": (p, p),
             "initial_mean": (d,),
             "initial_cov": (d, d),
+            "dynamics": (),
         }[name]
 
     def has(self, name: str) -> bool:
@@ -145,7 +148,8 @@ class Specification:
     @cached_property
     def generalised_steps(self) -> tuple[str, ...]:
         """The parameters whose M-step has no closed form: it raises the expected log-likelihood step by step."""
-        return tuple(name for name in self.covariances if not self.noise(name).is_closed)
+        climbs = tuple(name for name in self.covariances if not self.noise(name).is_closed)
+        return climbs if self.decay is None else (*climbs, "time_constant")
 
     @cached_property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -217,7 +221,7 @@ class Specification:
         """Number of free numbers over all parameters."""
         regressions = self.joint("transition").n_free + self.joint("observation").n_free
         covariances = sum(self.noise(name).n_free for name in self.covariances)
-        return regressions + self.constraint("initial_mean").n_free + covariances
+        return regressions + self.constraint("initial_mean").n_free + covariances + (self.decay is not None)
 
     def is_free(self, name: str) -> bool:
         """Whether any number of a parameter is learnt."""
@@ -228,6 +232,8 @@ class Specification:
         slot = self.slots[name]
         if not self.is_free(slot.parameter):
             return False
+        if slot.parameter == "dynamics":
+            return True
         if slot.parameter in COEFFICIENTS:
             free = np.any(self.constraint(slot.parameter).design != 0.0, axis=1).reshape(self.shape(slot.parameter))
             return bool(np.any(free if slot.entries is None else free[slot.places]))
@@ -245,7 +251,7 @@ class Specification:
     def _free(self) -> frozenset[str]:
         coefficients = {name for name in self.coefficients if self.constraint(name).n_free > 0}
         covariances = {name for name in self.covariances if self.noise(name).n_free > 0}
-        return frozenset(coefficients | covariances)
+        return frozenset(coefficients | covariances | (set() if self.decay is None else {"dynamics"}))
 
     @property
     def _scale_is_free(self) -> bool:
@@ -279,11 +285,17 @@ class Specification:
                 chosen[name] = _led(value, self.shape(name)) if self.initial_step == "before" else value
             else:
                 chosen[name] = self.noise(name).fitted(values[name])
+        G, dynamics = self.noise_selection, self.dynamics
+        moved: Any = values.get("dynamics")
+        if self.decay is not None and isinstance(moved, Dynamics) and self.transition_gaps is not None:
+            dynamics = moved
+            chosen["transition_matrix"] = moved.transition_matrices(self.transition_gaps)
+            G = moved.noise_selections(self.transition_gaps)
         return LinearGaussianSystem(
             **chosen,
-            noise_selection=self.noise_selection,
+            noise_selection=G,
             transition_gaps=self.transition_gaps,
-            dynamics=self.dynamics,
+            dynamics=dynamics,
             initial_diffuse=np.full(self.state_dim, self.is_diffuse),
         )
 
@@ -361,6 +373,8 @@ class Specification:
             )
         if self.joint("transition").n_free:
             raise InputError("transition_matrix: expected a known one in continuous time, got one with free numbers")
+        if self.decay is not None and self.dynamics is not None and self.dynamics.is_wide:
+            raise InputError("time_constant: expected moves that tell their noises where it is learnt")
         if self.initial_step != "first":
             raise InputError(
                 "initial_step: expected 'first' in continuous time, where no gap lies before the first row"
