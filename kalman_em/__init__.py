@@ -27,6 +27,8 @@ from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.fit import fit
+from kalman_em.fitting.fit_each import fit_each
+from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.result import Fit
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import sensor_columns
@@ -101,6 +103,7 @@ __all__ = [
     "NumericalError",
     "Observations",
     "Panel",
+    "PanelFit",
     "Partly",
     "Pattern",
     "RandomWalk",
@@ -117,6 +120,7 @@ __all__ = [
     "crosscheck",
     "datasets",
     "fit",
+    "fit_each",
     "kalman_filter",
     "load",
     "nees",

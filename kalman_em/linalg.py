@@ -96,6 +96,20 @@ def pseudo_inverses(matrices: Array) -> Array:
     return result
 
 
+def solve_each(matrices: Array, right: Array) -> Array:
+    """Return what `solve_symmetric` gives for every matrix (N, n, n) with its right side (N, n, k)."""
+    if matrices.shape[-1] == 0:
+        return right
+    diagonals = np.diagonal(matrices, axis1=1, axis2=2)
+    scale = np.where(diagonals > 0.0, 1.0 / np.sqrt(np.where(diagonals > 0.0, diagonals, 1.0)), 0.0)
+    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrices * scale[:, :, None] * scale[:, None, :]))
+    keep = eigenvalues > 1e-13 * np.maximum(eigenvalues[:, -1:], 0.0)
+    inverse = np.where(keep, 1.0 / np.where(keep, eigenvalues, 1.0), 0.0)
+    projected = np.swapaxes(vectors, 1, 2) @ (right * scale[:, :, None])
+    solution: Array = ((vectors * inverse[:, None, :]) @ projected) * scale[:, :, None]
+    return solution
+
+
 def square_root(matrix: Array) -> Array:
     """Return A with A A' = `matrix` for a symmetric PSD `matrix`; singular matrices are welcome."""
     diagonal = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))

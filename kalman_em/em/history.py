@@ -31,6 +31,16 @@ class History(Generic[Params]):
         self._highest = log_likelihood
         self._best = (start, 0)
 
+    @classmethod
+    def resumed(
+        cls, log_likelihoods: list[float], parameter_changes: list[float], *, highest: float, best: tuple[Params, int]
+    ) -> History[Params]:
+        """Return the record of a run that was kept elsewhere so far."""
+        history = cls(best[0], log_likelihoods[0])
+        history.log_likelihoods, history.parameter_changes = log_likelihoods, parameter_changes
+        history._highest, history._best = highest, best
+        return history
+
     @property
     def n_iterations(self) -> int:
         """Number of iterations recorded."""

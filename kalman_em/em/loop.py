@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, MutableMapping, MutableSequence
+from collections.abc import Callable, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -173,6 +173,34 @@ def evaluate(problem: EMProblem[Params, Expectations], params: Params) -> EMStat
     return EMState(params, expectations, log_likelihood)
 
 
+def climb_on(
+    problem: EMProblem[Params, Expectations],
+    history: History[Params],
+    trail: Sequence[Params],
+    *,
+    stopping: Stopping = DEFAULT_STOPPING,
+    is_at_end: bool = False,
+) -> EMResult[Params]:
+    """Go on with a run of `run_em` that stands at the last parameters of `trail`, with `history` so far.
+
+    Parameters
+    ----------
+    is_at_end : bool
+        Whether the run has met its `stopping`, so that only the leaps tried there are left.
+    """
+    state = evaluate(problem, trail[-1])
+    has_leapt, notes = False, []
+    if is_at_end:
+        leapt, said = _leap(problem, state, tuple(trail)) if isinstance(problem, Leaps) else (state, [])
+        if leapt.log_likelihood - state.log_likelihood <= WORTH_A_LEAP:
+            return history.result(StopReason.converged)
+        state, has_leapt, notes = leapt, True, said
+        history.amend(state.params, state.log_likelihood)
+        trail = [state.params]
+    reason, detail = _climb(problem, state, history, stopping, None, None, trail, has_leapt, notes)
+    return history.result(reason, detail)
+
+
 def _climb(
     problem: EMProblem[Params, Expectations],
     state: EMState[Params, Expectations],
@@ -180,12 +208,17 @@ def _climb(
     stopping: Stopping,
     callback: Callback[Params] | None,
     bar: Any,
+    led_by: Sequence[Params] = (),
+    has_leapt: bool = False,
+    said_before: Sequence[str] = (),
 ) -> tuple[StopReason, str]:
-    """Iterate from `state`, writing to `history`, until there is a reason to stop; return it, with detail."""
-    trail: deque[Params] = deque([state.params], maxlen=TRAIL)
-    notes: list[str] = []
+    """Iterate from `state`, writing to `history`, until there is a reason to stop; return it, with detail.
+
+    `led_by` are the parameters that led to `state`, its own the last, if the run did not begin there.
+    """
+    trail: deque[Params] = deque(led_by or [state.params], maxlen=TRAIL)
+    notes = list(said_before)
     next_climb = CLIMB_AFTER
-    has_leapt = False
     # Asked once: a check of a protocol takes as long as a small step.
     can_leap, can_climb = isinstance(problem, Leaps), isinstance(problem, Climbs)
     while True:
@@ -220,8 +253,9 @@ def _climb(
                 history.amend(state.params, state.log_likelihood)
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
-        bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
-        bar.update()
+        if bar is not None:
+            bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
+            bar.update()
         if callback is not None:
             callback(_event(history, state, previous))
         if reason is not None:

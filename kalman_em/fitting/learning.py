@@ -53,8 +53,8 @@ def learn(
     callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
-    _check_arguments(model, stopping, method, n_starts)
-    rng = _generator(seed)
+    check_arguments(model, stopping, method, n_starts)
+    rng = generator(seed)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
     problem = kind(specification, rows_of(panel, specification), data_scale(panel))
@@ -93,7 +93,8 @@ def stated(
     return specification, panel
 
 
-def _check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> None:
+def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> None:
+    """Raise `InputError` for an argument of `fit` that is of the wrong kind."""
     if isinstance(model, type) or not isinstance(model, Model):
         shown = f"the class {model.__name__}; call it" if isinstance(model, type) else type(model).__name__
         raise InputError(f"model: expected a model such as LocalLevel(), got {shown}")
@@ -105,7 +106,8 @@ def _check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> N
         raise InputError(f"n_starts: expected a whole number of at least 1, got {n_starts!r}")
 
 
-def _generator(seed: Any) -> np.random.Generator:
+def generator(seed: Any) -> np.random.Generator:
+    """Return the generator that `seed` stands for."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

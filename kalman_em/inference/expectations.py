@@ -69,7 +69,7 @@ def expect_all(laid: SystemRows, rows: Rows, *, diagonal: bool = False) -> tuple
 
 
 def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows, diagonal: bool = False) -> Expectations:
-    for guard in (None, guard_space(len(laid.initial_mean), filtered.reduced.h.shape[1])):
+    for guard in (None, guard_space(laid.state_dim, filtered.reduced.h.shape[1])):
         status, row, expectations = _sums(laid, rows, filtered, guard, diagonal)
         if status != ROUNDED:
             break
@@ -81,13 +81,13 @@ def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows, diagonal: bool
 def _sums(
     laid: SystemRows, rows: Rows, filtered: FilteredRows, guard: GuardSpace | None, diagonal: bool
 ) -> tuple[int, int, Expectations]:
-    d = len(laid.initial_mean)
+    d = laid.state_dim
     p = rows.values.shape[1]
     inputs = np.zeros((rows.n_rows, 0)) if rows.inputs is None else rows.inputs
     r = d + 1 + inputs.shape[1]
-    transition = _empty(len(laid.noise_cov.entries), d, d, r)
+    transition = empty_sums(len(laid.noise_cov.entries), d, d, r)
     is_wide = are_wide(laid, rows)
-    observation = _empty(len(laid.group_rows), 0 if is_wide else p, d, r)
+    observation = empty_sums(len(laid.group_rows), 0 if is_wide else p, d, r)
     means = np.empty((rows.n_rows if is_wide else 0, d))
     initial_means = np.empty((rows.n_series, d))
     initial_covs = np.empty((rows.n_series, d, d))
@@ -117,14 +117,14 @@ def _sums(
         initial_covs,
         means,
     )
-    first = _completed(transition), frozen(initial_means), frozen(initial_covs)
+    first = assembled_sums(transition), frozen(initial_means), frozen(initial_covs)
     if is_wide and status == RESOLVED:
         diagonal = diagonal and not has_correlations(laid.observation_cov.entries)
         covs = _mirrored(observation.cov)
         wide = add_up(laid, rows, means, covs, observation.n_rows, diagonal=diagonal)
         return status, row, _assembled(*first, RegressionMoments(*wide), np.arange(len(wide.n_rows)), None)
     H = laid.observation.entries[laid.observation.index[laid.group_rows]]
-    sums = _completed(_with_spread(observation, np.where(observed[:, :, None], H, 0.0)))
+    sums = assembled_sums(observation, np.where(observed[:, :, None], H, 0.0))
     return status, row, _assembled(*first, sums, laid.observation_cov.index[laid.group_rows], observed)
 
 
@@ -148,7 +148,8 @@ def _assembled(
     )
 
 
-def _empty(n: int, q: int, d: int, r: int) -> Sums:
+def empty_sums(n: int, q: int, d: int, r: int) -> Sums:
+    """Return sums of zeros: n groups of q equations, d states and r regressors."""
     return Sums(np.zeros((n, q, q)), np.zeros((n, q, r)), np.zeros((n, r, r)), np.zeros((n, d, d)), np.zeros(n))
 
 
@@ -164,8 +165,13 @@ def _with_spread(sums: Sums, H: Array) -> Sums:
     return sums
 
 
-def _completed(sums: Sums) -> RegressionMoments:
-    """Return the moments, with the upper triangles filled in and E[z z'] = z z' + Cov[x] in the block of x."""
+def assembled_sums(sums: Sums, H: Array | None = None) -> RegressionMoments:
+    """Return the moments, with the upper triangles filled in and E[z z'] = z z' + Cov[x] in the block of x.
+
+    Those of observations, which have an `H` (n, p, d) a group, take what the spread of the states adds.
+    """
+    if H is not None:
+        sums = _with_spread(sums, H)
     d = sums.cov.shape[1]
     regressor = _mirrored(sums.regressor)
     regressor[:, :d, :d] += _mirrored(sums.cov)

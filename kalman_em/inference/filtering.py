@@ -86,7 +86,7 @@ def space_back(laid: SystemRows, filtered: FilteredRows) -> BackwardSpace:
     """Return scratch space for a pass back over `filtered`."""
     upper, pivots = factor_covs(laid.noise_cov.entries)
     n_factors = int(np.count_nonzero(filtered.columns))
-    return backward_space(len(laid.initial_mean), n_factors, upper, pivots, _lossless(laid, pivots))
+    return backward_space(laid.state_dim, n_factors, upper, pivots, _lossless(laid, pivots))
 
 
 def _lossless(laid: SystemRows, pivots: Array) -> float:
@@ -117,8 +117,15 @@ def filter_all(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> Filtere
     NumericalError
         If an observation is impossible under the system, or the log-likelihood is not finite.
     """
+    filtered = filter_unchecked(laid, rows, freezes=freezes)
+    _check_finite(filtered.log_likelihoods, filtered.filtered_means, rows)
+    return filtered
+
+
+def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> FilteredRows:
+    """Filter every series of `rows` as `filter_all` does, whatever comes out."""
     reduced = reduce_rows(laid, rows.values, laid.observation_offset)
-    n, d = rows.n_rows, len(laid.initial_mean)
+    n, d = rows.n_rows, laid.state_dim
     means = np.empty((2, n, d))
     # Room for as many covariances as rows; what is not written to takes no memory.
     covs = np.empty((2, n, d, d))
@@ -133,8 +140,8 @@ def filter_all(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> Filtere
             rows.starts,
             transitions_of(laid),
             reduced.scalars(means[0]),
-            laid.initial_mean,
-            laid.initial_cov,
+            np.atleast_2d(laid.initial_mean),
+            laid.initial_cov if laid.initial_cov.ndim == 3 else laid.initial_cov[None],
             laid.initial_factor,
             laid.initial_columns,
             freezes,
@@ -146,7 +153,6 @@ def filter_all(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> Filtere
         if needed <= room:
             break
         room = needed
-    _check_finite(log_likelihoods, filtered_means=means[1], rows=rows)
     parts = (
         means[0],
         covs[0, :n_covs],

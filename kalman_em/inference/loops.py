@@ -28,8 +28,8 @@ def filter_rows(
     starts: IntArray,
     transitions: Transitions,
     scalars: Scalars,
-    initial_mean: Array,
-    initial_cov: Array,
+    initial_means: Array,
+    initial_covs: Array,
     initial_factor: Array,
     initial_columns: int,
     freezes: bool,
@@ -40,11 +40,12 @@ def filter_rows(
 ) -> tuple[int, int]:
     """Run the Kalman filter over every series, filling `filtered` and adding to `log_likelihoods`.
 
-    `log_likelihoods` comes holding the part of each row that does not depend on the state. The covariances of row t
-    are entry `filtered.cov_index[t]` of their tables: with `freezes`, rows over which they have converged share one.
-    `filtered.columns[t]` is the number of diffuse columns left after row t; where it is not 0 the factor is stored in
-    `filtered.factors`, one after another in the order of the rows. Returns how many were needed (more than there is
-    room for means that the caller must come again with more), and the number of entries in the covariance tables.
+    `initial_means` and `initial_covs` have one entry for all series, or one each. `log_likelihoods` comes holding the
+    part of each row that does not depend on the state. The covariances of row t are entry `filtered.cov_index[t]` of
+    their tables: with `freezes`, rows over which they have converged share one. `filtered.columns[t]` is the number of
+    diffuse columns left after row t; where it is not 0 the factor is stored in `filtered.factors`, one after another in
+    the order of the rows. Returns how many were needed (more than there is room for means that the caller must come
+    again with more), and the number of entries in the covariance tables.
     """
     F, F_index, c, c_index, Q, Q_index = transitions
     values, h, variances, counts, group_index, _ = scalars
@@ -54,14 +55,15 @@ def filter_rows(
     forget_pace(pace)
     stored, last = 0, -1
     for s in range(starts.shape[0] - 1):
-        copy_vector(size, initial_mean, mean)
-        copy_matrix(size, initial_cov, cov)
+        own = s if initial_means.shape[0] > 1 else 0
+        copy_vector(size, initial_means[own], mean)
+        copy_matrix(size, initial_covs[own], cov)
         copy_matrix(size, initial_factor, factor)
         n_columns = initial_columns
         # One diffuse direction is resolved by one observation; several may leave large variances that cancel.
         is_rooted = n_columns > 1
         if is_rooted:
-            root_of(size, initial_cov, root, wide, wide[d])
+            root_of(size, initial_covs[own], root, wide, wide[d])
         is_steady = False
         last_g, last_f, last_q = -1, -1, -1
         for t in range(starts[s], starts[s + 1]):

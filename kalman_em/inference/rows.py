@@ -52,7 +52,7 @@ class Rows:
     @cached_property
     def pattern_groups(self) -> tuple[IntArray, IntArray]:
         """The groups of rows with one missing pattern: (group of a row, first row of a group)."""
-        return _numbered(self.pattern)
+        return numbered(self.pattern)
 
     @property
     def n_rows(self) -> int:
@@ -119,7 +119,8 @@ class SystemRows:
     """A system laid over the rows of a data set: what the compiled loops read.
 
     `noise_cov` is G Q G'. The offsets carry the inputs: b + B u and d + D u. Rows with the same missing
-    pattern, H and R form a group, whose first row is `group_rows`.
+    pattern, H and R form a group, whose first row is `group_rows`. The initial moments are those of every series, or
+    have a leading axis with one entry each.
     """
 
     transition: Table
@@ -134,6 +135,11 @@ class SystemRows:
     initial_cov: Array
     initial_factor: Array
     initial_columns: int
+
+    @property
+    def state_dim(self) -> int:
+        """Number of states d."""
+        return int(self.initial_mean.shape[-1])
 
 
 def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
@@ -230,10 +236,10 @@ def _groups(rows: Rows, H: Table, R: Table) -> tuple[IntArray, IntArray]:
     """Number the distinct combinations of missing pattern, H and R; return (group of a row, first row of a group)."""
     if len(H.entries) == 1 and len(R.entries) == 1:
         return rows.pattern_groups
-    return _numbered((rows.pattern * len(H.entries) + H.index) * len(R.entries) + R.index)
+    return numbered((rows.pattern * len(H.entries) + H.index) * len(R.entries) + R.index)
 
 
-def _numbered(key: IntArray) -> tuple[IntArray, IntArray]:
+def numbered(key: IntArray) -> tuple[IntArray, IntArray]:
     """Number the distinct keys; return the number of each row and the first row of each number."""
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
     return frozen(group.reshape(-1).astype(np.int64)), frozen(first.astype(np.int64))

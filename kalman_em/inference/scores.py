@@ -7,7 +7,7 @@ import numpy as np
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.compiled import kernel
 from kalman_em.inference.backward import carry_back, information_before
-from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.filtering import filter_all, filter_unchecked
 from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, guard_space
 from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.sizes import sized
@@ -53,8 +53,10 @@ def score_rows(
         copy_matrix(size, N, information[s])
 
 
-def initial_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array]:
+def initial_scores(laid: SystemRows, rows: Rows, *, is_checked: bool = True) -> tuple[Array, Array]:
     """Return the score r (N, d) and information (N, d, d) of each series' likelihood in its initial mean.
+
+    Unless it `is_checked`, a filter that leaves the finite numbers is let go on.
 
     log L(m + δ) = log L(m) + r'δ - δ'N δ / 2 exactly, since the data are linear in m. Not for diffuse starts.
 
@@ -63,8 +65,8 @@ def initial_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array]:
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, equations (4.32) and (4.42);
     de Jong, Smoothing and interpolation with the state-space model, JASA 84 (1989).
     """
-    filtered = filter_all(laid, rows)
-    d = len(laid.initial_mean)
+    filtered = (filter_all if is_checked else filter_unchecked)(laid, rows)
+    d = laid.state_dim
     scores, information = np.empty((rows.n_series, d)), np.empty((rows.n_series, d, d))
     score_rows(
         sized(d),

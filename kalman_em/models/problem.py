@@ -71,7 +71,7 @@ class LinearGaussianProblem:
             **self._initial(params, expectations),
         }
         system = params.replaced(**updated)
-        if self._initial_mean_is_constant:
+        if self.sets_initial_mean:
             system = system.replaced(initial_mean=self._most_likely_start(system))
         return system
 
@@ -178,7 +178,7 @@ class LinearGaussianProblem:
 
     def _initial(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
         """Maximise over m and P: the regression of x[0] on 1, one row a series."""
-        mean_is_free = self.specification.is_free("initial_mean") and not self._initial_mean_is_constant
+        mean_is_free = self.specification.is_free("initial_mean") and not self.sets_initial_mean
         cov_is_free = self.specification.is_free("initial_cov")
         if not mean_is_free and not cov_is_free:
             return {}
@@ -202,7 +202,7 @@ class LinearGaussianProblem:
         return result | ({"initial_mean": params.initial_mean + change[:, 0]} if mean_is_free else {})
 
     @cached_property
-    def _initial_mean_is_constant(self) -> bool:
+    def sets_initial_mean(self) -> bool:
         """Whether m is learnt under a known P that is singular: EM alone could then never move m."""
         if not self.specification.is_free("initial_mean") or self.specification.is_free("initial_cov"):
             return False

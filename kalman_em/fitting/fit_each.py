@@ -1,0 +1,183 @@
+"""`fit_each`: independent fits of all series of a panel, at once and on several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.errors import InputError
+from kalman_em.fitting.learning import Learnt, check_arguments, generator
+from kalman_em.fitting.panel_fit import PanelFit
+from kalman_em.fitting.threads import checked_threads, shared_out
+from kalman_em.fitting.together import Settings, chunks_of, learn_together
+from kalman_em.frames import to_panel
+from kalman_em.models.model import Model
+from kalman_em.observations import Observations, Panel
+
+
+def fit_each(
+    model: Model,
+    panel: Any,
+    *,
+    start: Any = None,
+    stopping: Stopping = DEFAULT_STOPPING,
+    method: str = "em",
+    n_starts: int = 1,
+    seed: int | np.random.Generator | None = None,
+    inputs: Any = None,
+    time: Hashable | None = None,
+    series: Hashable | None = None,
+    values: Any = None,
+    wide: bool = False,
+    n_threads: int | None = 1,
+    progress: bool = False,
+) -> PanelFit:
+    """Fit `model` to every series of a panel by itself: parameters of its own for each.
+
+    The result for a series is that of `fit` on that series alone. Where the model allows it (no inputs, simple forms,
+    few columns) hundreds of series climb together: one pass of the compiled loops and one M-step for all. A series that
+    fails stops none of the others.
+
+    Parameters
+    ----------
+    model : LocalLevel, LocalLinearTrend, LinearGaussian, ...
+        What may vary, and how; the same for all.
+    panel : Panel, long DataFrame with `series`, wide DataFrame with ``wide=True``, dict or list of series
+        Series of a dict or a list are what `fit` takes: a Series, DataFrame, array or Observations each.
+    start, stopping, method, n_starts, seed
+        As for `fit`, the same for every series. A generator as `seed` is asked for one number, the seed of all.
+    inputs, time, series, values : column names, optional
+        Of a long DataFrame: the columns of inputs, of row labels, of the series of a row, and the observed ones.
+    wide : bool
+        Whether every column of a DataFrame is a series of its own. Rows before the first and after the last value of a
+        column belong to the table, not to the series, and are left out. Without it the columns of a DataFrame are
+        several values of one row, as for `fit`.
+    n_threads : int or None
+        Number of threads; None for as many as there are processors. The results do not depend on it, to the last bit.
+        Let the linear algebra of numpy run on one thread then (``OPENBLAS_NUM_THREADS=1``), or the two compete.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    PanelFit
+        A mapping from keys to fits, with `failures`, `params_frame`, `forecast`, `smooth` and `summary`.
+
+    Raises
+    ------
+    InputError
+        If an argument cannot be used, or the data cannot be read as series; what is wrong with one series alone is
+        among its `failures`.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> jobs = kem.datasets.load("us_employment")[["manufacturing", "construction", "government"]]
+    >>> fits = kem.fit_each(kem.LocalLinearTrend(), jobs, wide=True)
+    >>> len(fits), fits["government"].em.stop_reason.is_converged
+    (3, True)
+    """
+    check_arguments(model, stopping, method, n_starts)
+    threads = checked_threads(n_threads)
+    rng = generator(seed)
+    settings = Settings(
+        model=model,
+        start=start,
+        stopping=stopping,
+        method=method,
+        n_starts=n_starts,
+        seed=int(rng.integers(2**32)) if isinstance(seed, np.random.Generator) else seed,
+    )
+    obs_dim = getattr(model, "obs_dim", None)
+    columns: dict[str, Any] = {"inputs": inputs, "time": time, "series": series, "values": values}
+    several = _series_of(panel, wide, columns, obs_dim)
+    keys, found = list(several.keys or ()), several.series
+    learnt: dict[Hashable, Learnt] = {}
+    errors: dict[Hashable, str] = {}
+    with tqdm(total=len(found), desc="fit_each", unit="series", disable=not progress) as bar:
+
+        def work(chunk: range) -> list[Learnt | str]:
+            at = slice(chunk.start, chunk.stop)
+            return learn_together(settings, keys[at], found[at], bar.update)
+
+        chunks = chunks_of(len(found))
+        for chunk, results in zip(chunks, shared_out(work, chunks, threads), strict=True):
+            for position, result in zip(chunk, results, strict=True):
+                if isinstance(result, str):
+                    errors[keys[position]] = result
+                else:
+                    learnt[keys[position]] = result
+    names = {found[0].index.name} if isinstance(found[0].index, pd.Index) else set()
+    return PanelFit(
+        model=model,
+        learnt=learnt,
+        errors=errors,
+        series_name="series" if series is None else str(series),
+        time_name=str(time if time is not None else next(iter(names - {None}), "time")),
+    )
+
+
+def _series_of(data: Any, wide: Any, columns: dict[str, Any], obs_dim: int | None) -> Panel:
+    """Return the series of whatever a user holds; series without any value come too, to be among the failures."""
+    if not isinstance(wide, bool):
+        raise InputError(f"wide: expected True or False, got {wide!r}")
+    if wide:
+        return _columns_as_series(data, columns)
+    if isinstance(data, Mapping) and not isinstance(data, pd.DataFrame):
+        return _one_by_one(list(data.items()), columns, obs_dim)
+    if isinstance(data, list | tuple) and not (data and all(np.isscalar(item) or item is None for item in data)):
+        return _one_by_one(list(enumerate(data)), columns, obs_dim)
+    if isinstance(data, pd.DataFrame) and columns["series"] is None:
+        raise InputError(
+            "series: expected the column of a long DataFrame that says which series a row belongs to, got None; for a "
+            "table with one series a column pass wide=True, for a single series of several values use fit"
+        )
+    if not isinstance(data, Panel | pd.DataFrame):
+        raise InputError(
+            "panel: expected a Panel, a long DataFrame with series=, a wide DataFrame with wide=True, or a dict or "
+            f"list of series, got {type(data).__name__}"
+        )
+    return to_panel(data, **columns, obs_dim=obs_dim, allow_unobserved=True)
+
+
+def _one_by_one(items: list[tuple[Hashable, Any]], columns: dict[str, Any], obs_dim: int | None) -> Panel:
+    for argument, value in columns.items():
+        if value is not None:
+            raise InputError(
+                f"{argument}: names a column of a long DataFrame, got {value!r} with a dict or list of series"
+            )
+    if not items:
+        raise InputError("panel: expected at least one series, got none")
+    found = []
+    for key, one in items:
+        try:
+            found.append(to_panel(one, obs_dim=obs_dim, allow_unobserved=True).series[0])
+        except InputError as error:
+            raise InputError(f"panel: series {key!r}: {error}") from error
+    names = found[0].names
+    if obs_dim in (None, 1) and all(one.obs_dim == 1 for one in found):
+        # Series of one column may each have a name of their own, as the columns of a table have.
+        found = [
+            Observations(one.values, times=one.times, index=one.index, names=names, inputs=one.inputs) for one in found
+        ]
+    return Panel(tuple(found), keys=tuple(key for key, _ in items))
+
+
+def _columns_as_series(data: Any, columns: dict[str, Any]) -> Panel:
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"wide: expected a DataFrame with one series a column, got {type(data).__name__}")
+    for argument in ("series", "inputs"):
+        if columns[argument] is not None:
+            raise InputError(f"{argument}: expected None with wide=True, whose columns are the series")
+    table = to_panel(data, time=columns["time"], values=columns["values"], allow_unobserved=True).series[0]
+    found = []
+    for column in range(table.obs_dim):
+        seen = np.flatnonzero(~table.is_missing[:, column])
+        rows = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, table.n_steps)
+        found.append(Observations(table.values[rows, column : column + 1], index=table.index[rows], names=("value",)))
+    return Panel(tuple(found), keys=table.names)

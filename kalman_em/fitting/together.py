@@ -1,0 +1,198 @@
+"""Independent fits of many series: those that can climb together do, the others one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from kalman_em.em.loop import climb_on, run_em
+from kalman_em.em.stopping import Stopping
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.fitting.learning import Learnt, learn, stated
+from kalman_em.fitting.starting import started
+from kalman_em.inference.rows import stack_rows
+from kalman_em.inference.stacks import StackedRows, stacked
+from kalman_em.models.leading import rows_of, with_leading_rows
+from kalman_em.models.lockstep import Handed, StackProblem, climb_together
+from kalman_em.models.model import Model
+from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
+from kalman_em.models.scale import data_scale
+from kalman_em.models.specification import Specification
+from kalman_em.models.stacked_forms import can_be_stacked
+from kalman_em.observations import Observations, Panel
+from kalman_em.systems import LinearGaussianSystem
+
+# Series that climb together: enough for the cost of a step in Python to be shared, few enough to share among threads.
+TOGETHER = 512
+
+# What a series came to: its fit, or the reason why there is none.
+Learning = Learnt | str
+ERRORS = (InputError, NumericalError, np.linalg.LinAlgError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of `fit` that hold for every series."""
+
+    model: Model
+    start: Any
+    stopping: Stopping
+    method: str
+    n_starts: int
+    seed: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A series with its model laid out, and where its climb starts."""
+
+    position: int
+    specification: Specification
+    panel: Panel
+    start: LinearGaussianSystem
+
+
+def chunks_of(n_series: int) -> list[range]:
+    """Return the positions of `n_series` in chunks of nearly equal size, the same for any number of threads.
+
+    Examples
+    --------
+    >>> chunks_of(1000)
+    [range(0, 500), range(500, 1000)]
+    """
+    n_chunks = max(-(-n_series // TOGETHER), 1)
+    bounds = [n_series * k // n_chunks for k in range(n_chunks + 1)]
+    return [range(first, last) for first, last in pairwise(bounds)]
+
+
+def learn_together(
+    settings: Settings, keys: Sequence[Hashable], series: Sequence[Observations], told: Callable[[int], object]
+) -> list[Learning]:
+    """Return what every series came to; `told` is called with numbers of series that are over.
+
+    The fits are those of `learn` on each series alone.
+    """
+    results: list[Learning | None] = [None] * len(series)
+    begun: list[Begun] = []
+    for position, (key, one) in enumerate(zip(keys, series, strict=True)):
+        panel = Panel((one,), keys=(key,))
+        if settings.n_starts == 1:
+            try:
+                begun.append(_begun(settings, position, panel))
+                continue
+            except ERRORS as error:
+                results[position] = _reason(error)
+        else:
+            results[position] = _alone(settings, panel)
+        told(1)
+    for group in _alike(begun):
+        for each, learnt in zip(group, _group(settings, group, told), strict=True):
+            results[each.position] = learnt
+    return [result for result in results if result is not None]
+
+
+def _begun(settings: Settings, position: int, panel: Panel) -> Begun:
+    specification, panel = stated(settings.model, panel)
+    first = started(specification, settings.model.start(specification, panel), settings.start)
+    return Begun(position, specification, panel, first)
+
+
+def _alike(begun: Sequence[Begun]) -> list[list[Begun]]:
+    """Return the series in groups that can climb together; those that cannot are groups of one."""
+    groups: list[list[Begun]] = []
+    open_groups: list[list[Begun]] = []
+    for one in begun:
+        if not can_be_stacked(one.specification, one.start):
+            groups.append([one])
+            continue
+        found = next((group for group in open_groups if _are_alike(group[0], one)), None)
+        if found is None:
+            open_groups.append([one])
+            groups.append(open_groups[-1])
+        else:
+            found.append(one)
+    return groups
+
+
+def _are_alike(left: Begun, right: Begun) -> bool:
+    a, b = left.specification, right.specification
+    return (
+        (a.state_dim, a.obs_dim, a.initial_step) == (b.state_dim, b.obs_dim, b.initial_step)
+        and dict(a.forms) == dict(b.forms)
+        and _same(left.start.initial_diffuse, right.start.initial_diffuse)
+        and _same(a.noise_selection, b.noise_selection)
+    )
+
+
+def _same(left: Any, right: Any) -> bool:
+    return left is right or (left is not None and right is not None and np.array_equal(left, right))
+
+
+def _group(settings: Settings, group: Sequence[Begun], told: Callable[[int], object]) -> list[Learning]:
+    """Return what the series of one group came to."""
+    if len(group) == 1:
+        result = _climbed_alone(settings, group[0])
+        told(1)
+        return [result]
+    first = group[0]
+    problems = [_problem(settings, one) for one in group]
+    led = [with_leading_rows(one.panel, one.specification).series[0] for one in group]
+    rows = stack_rows(led, problems[0].rows.n_leading)
+    problem = StackProblem(
+        first.specification,
+        StackedRows.of(rows),
+        np.stack([one.scale for one in problems]),
+        moves_mean=problems[0].sets_initial_mean,
+    )
+    outcomes = climb_together(
+        problem, stacked([one.start for one in group]), settings.stopping, leaps=settings.method == "em", told=told
+    )
+    found: list[Learning] = []
+    for one, own, outcome in zip(group, problems, outcomes, strict=True):
+        if isinstance(outcome, Handed):
+            outcome = climb_on(
+                own, outcome.history, outcome.trail, stopping=settings.stopping, is_at_end=outcome.is_at_end
+            )
+        if outcome is None:
+            told(1)
+            found.append(_climbed_alone(settings, one))
+        else:
+            # The layout of the first stands for all: one specification in memory, not one a series.
+            found.append(Learnt(first.specification, one.panel, outcome))
+    return found
+
+
+def _problem(settings: Settings, one: Begun) -> LinearGaussianProblem:
+    kind = LeapingProblem if settings.method == "em" else LinearGaussianProblem
+    return kind(one.specification, rows_of(one.panel, one.specification), data_scale(one.panel))
+
+
+def _climbed_alone(settings: Settings, one: Begun) -> Learning:
+    try:
+        em = run_em(_problem(settings, one), one.start, stopping=settings.stopping)
+    except ERRORS as error:
+        return _reason(error)
+    return Learnt(one.specification, one.panel, em)
+
+
+def _alone(settings: Settings, panel: Panel) -> Learning:
+    try:
+        return learn(
+            settings.model,
+            panel,
+            start=settings.start,
+            stopping=settings.stopping,
+            method=settings.method,
+            n_starts=settings.n_starts,
+            seed=settings.seed,
+        )
+    except ERRORS as error:
+        return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

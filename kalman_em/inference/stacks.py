@@ -1,0 +1,235 @@
+"""Many series, each with a system of its own, in one pass of the loops: the E-step of many EMs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import numpy as np
+
+from kalman_em.arrays import Array, BoolArray, IntArray, frozen
+from kalman_em.inference.backward import FACTORS_LEFT, RESOLVED
+from kalman_em.inference.expectation_loop import expect_rows
+from kalman_em.inference.expectations import RegressionMoments, assembled_sums, empty_sums
+from kalman_em.inference.filtering import FilteredRows, filter_unchecked, space_back, transitions_of
+from kalman_em.inference.kernel_arrays import ObservationEquation, sum_space
+from kalman_em.inference.rows import Rows, SystemRows, Table, numbered
+from kalman_em.inference.sizes import sized
+from kalman_em.linalg import symmetrised
+from kalman_em.systems import LinearGaussianSystem
+
+
+@dataclass(frozen=True, eq=False)
+class SystemStack:
+    """N constant systems of equal shapes without inputs: the parameters with a leading axis.
+
+    `noise_selection` and which initial elements are diffuse are those of all, as in `like`, one of them.
+    """
+
+    transition_matrix: Array
+    transition_offset: Array
+    transition_cov: Array
+    observation_matrix: Array
+    observation_offset: Array
+    observation_cov: Array
+    initial_mean: Array
+    initial_cov: Array
+    like: LinearGaussianSystem
+
+    def __len__(self) -> int:
+        return len(self.transition_matrix)
+
+    def __getitem__(self, position: int) -> LinearGaussianSystem:
+        return self.like.replaced(**{name: np.array(getattr(self, name)[position]) for name in PARAMETERS})
+
+    @property
+    def noise_cov(self) -> Array:
+        """G Q G' of each (N, d, d)."""
+        G = self.like.noise_selection
+        return self.transition_cov if G is None else symmetrised(G @ self.transition_cov @ G.T)
+
+    def at(self, chosen: IntArray | BoolArray) -> SystemStack:
+        """Return the systems at some positions."""
+        return SystemStack(**{name: getattr(self, name)[chosen] for name in PARAMETERS}, like=self.like)
+
+    def replaced(self, **values: Array) -> SystemStack:
+        """Return a copy with other values."""
+        return SystemStack(**({name: getattr(self, name) for name in PARAMETERS} | values), like=self.like)
+
+
+PARAMETERS = tuple(entry.name for entry in fields(SystemStack) if entry.name != "like")
+
+
+def stacked(systems: Sequence[LinearGaussianSystem]) -> SystemStack:
+    """Return systems of one specification as a stack."""
+    return SystemStack(
+        **{name: np.stack([getattr(one, name) for one in systems]) for name in PARAMETERS}, like=systems[0]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StackedRows:
+    """The rows of N series for N systems: what stays the same from one E-step to the next.
+
+    Rows of one series that share their missing pattern form a group: `group_series` and `group_pattern` (n_groups,).
+    """
+
+    rows: Rows
+    series_index: IntArray
+    group_index: IntArray
+    group_rows: IntArray
+
+    @classmethod
+    def of(cls, rows: Rows) -> StackedRows:
+        """Return `rows` with their groups numbered."""
+        series_index = np.repeat(np.arange(rows.n_series), np.diff(rows.starts))
+        group_index, group_rows = numbered(rows.pattern * rows.n_series + series_index)
+        return cls(rows, frozen(series_index), group_index, group_rows)
+
+    @property
+    def group_series(self) -> IntArray:
+        """The series of each group."""
+        return self.series_index[self.group_rows]
+
+    @property
+    def group_pattern(self) -> IntArray:
+        """The missing pattern of each group."""
+        return self.rows.pattern[self.group_rows]
+
+    def at(self, chosen: BoolArray) -> StackedRows:
+        """Return the rows of some of the series."""
+        lengths = np.diff(self.rows.starts)[chosen]
+        kept = chosen[self.series_index]
+        rows = Rows(
+            values=frozen(self.rows.values[kept]),
+            starts=frozen(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)),
+            inputs=None,
+            pattern=frozen(self.rows.pattern[kept]),
+            patterns=self.rows.patterns,
+            n_leading=self.rows.n_leading,
+        )
+        return StackedRows.of(rows)
+
+
+def lay_stack(stack: SystemStack, over: StackedRows) -> SystemRows:
+    """Lay every system over the rows of its series: tables of one entry a series."""
+
+    def table(entries: Array) -> Table:
+        return Table(frozen(entries), over.series_index)
+
+    d = stack.transition_matrix.shape[1]
+    diffuse = np.flatnonzero(np.asarray(stack.like.initial_diffuse))
+    factor = np.zeros((d, d))
+    factor[diffuse, np.arange(len(diffuse))] = 1.0
+    return SystemRows(
+        transition=table(stack.transition_matrix),
+        offset=table(stack.transition_offset),
+        noise_cov=table(stack.noise_cov),
+        observation=table(stack.observation_matrix),
+        observation_offset=table(stack.observation_offset),
+        observation_cov=table(stack.observation_cov),
+        group_index=over.group_index,
+        group_rows=over.group_rows,
+        initial_mean=frozen(stack.initial_mean),
+        initial_cov=frozen(stack.initial_cov),
+        initial_factor=frozen(factor),
+        initial_columns=len(diffuse),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StackExpectations:
+    """Expectations of N series: the transitions' moments by series, the observations' by group, the first states.
+
+    `troubled` (N,) marks the series whose filter or smoother failed, or needs the guarded form: their sums are void.
+    """
+
+    transition: RegressionMoments
+    observation: RegressionMoments
+    group_series: IntArray
+    group_pattern: IntArray
+    patterns: BoolArray
+    initial_means: Array
+    initial_covs: Array
+    log_likelihoods: Array
+    troubled: BoolArray
+
+
+def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
+    """Return what `expect_all` gives for each series with its own system; no failure of one touches the others."""
+    rows, laid = over.rows, lay_stack(stack, over)
+    with np.errstate(all="ignore"):
+        filtered = filter_unchecked(laid, rows)
+    n, d, p = rows.n_series, laid.state_dim, rows.values.shape[1]
+    troubled = _failed(filtered, over)
+    transition, observation = empty_sums(n, d, d, d + 1), empty_sums(len(laid.group_rows), p, d, d + 1)
+    initial_means, initial_covs = np.zeros((n, d)), np.zeros((n, d, d))
+    observed = frozen(rows.patterns[over.group_pattern])
+    space = space_back(laid, filtered)
+    n_series = n
+    while n_series > 0:
+        status, row = expect_rows(
+            sized(d),
+            rows.starts[: n_series + 1],
+            rows.n_leading,
+            rows.values,
+            _no_inputs(rows.n_rows),
+            observed,
+            transitions_of(laid),
+            ObservationEquation(
+                laid.observation.entries,
+                laid.observation.index,
+                laid.observation_offset.entries,
+                laid.observation_offset.index,
+            ),
+            filtered.reduced.scalars(filtered.predicted_means),
+            filtered.arrays(),
+            None,
+            space,
+            sum_space(d, p, 0),
+            transition,
+            observation,
+            initial_means,
+            initial_covs,
+            np.empty((0, d)),
+        )
+        if status == RESOLVED:
+            break
+        # The loop goes from the last series to the first: it stopped at this one, and goes on before it.
+        n_series = int(over.series_index[row])
+        troubled[n_series] = True
+        space.place[FACTORS_LEFT] = np.count_nonzero(filtered.columns[: rows.starts[n_series]])
+    H = stack.observation_matrix[over.group_series]
+    return StackExpectations(
+        transition=assembled_sums(transition),
+        observation=assembled_sums(observation, np.where(observed[:, :, None], H, 0.0)),
+        group_series=over.group_series,
+        group_pattern=over.group_pattern,
+        patterns=rows.patterns,
+        initial_means=initial_means,
+        initial_covs=initial_covs,
+        log_likelihoods=_by_series(filtered.log_likelihoods, rows.starts),
+        troubled=troubled,
+    )
+
+
+def _failed(filtered: FilteredRows, over: StackedRows) -> BoolArray:
+    """Return which series have a row that is impossible or not finite."""
+    bad = ~np.isfinite(filtered.log_likelihoods) | ~np.isfinite(filtered.filtered_means).all(axis=1)
+    failed = np.zeros(over.rows.n_series, dtype=bool)
+    failed[over.series_index[bad]] = True
+    return failed
+
+
+def _by_series(by_row: Array, starts: IntArray) -> Array:
+    """Return the sums over the rows of each series, added up as those of one series alone are."""
+    lengths = np.diff(starts)
+    if np.all(lengths == lengths[0]):
+        result: Array = by_row.reshape(len(lengths), -1).sum(axis=1)
+        return result
+    return np.array([by_row[first:last].sum() for first, last in pairwise(starts)])
+
+
+def _no_inputs(n_rows: int) -> Array:
+    return frozen(np.zeros((n_rows, 0)))

@@ -1,0 +1,65 @@
+"""Which specifications can be learnt for many series at once, and their covariance forms over a leading axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.em.constraints import join
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, Isotropic
+from kalman_em.inference.blocks import WIDE
+from kalman_em.linalg import symmetrised
+from kalman_em.models.specification import Specification
+from kalman_em.systems import LinearGaussianSystem
+
+
+def can_be_stacked(specification: Specification, system: LinearGaussianSystem) -> bool:
+    """Return whether series of this specification, with systems such as `system`, can be learnt at once.
+
+    That is: no inputs, nothing that varies in time, few columns, covariances of the simple forms, and coefficients
+    whose columns are wholly free or wholly fixed, so that the M-step is one solve.
+    """
+    if specification.input_dim or specification.obs_dim >= WIDE or not system.is_constant:
+        return False
+    if system.transition_gaps is not None or not _is_plain(specification):
+        return False
+    joints = [specification.joint("transition"), specification.joint("observation")]
+    joints.append(join([specification.constraint("initial_mean")]))
+    return all(joint.n_free == 0 or joint.free_columns is not None for joint in joints)
+
+
+def _is_plain(specification: Specification) -> bool:
+    names = ["transition_cov", "observation_cov", *([] if specification.is_diffuse else ["initial_cov"])]
+    return all(_is_simple(specification.forms[name]) for name in names)
+
+
+def _is_simple(form: Any) -> bool:
+    if isinstance(form, BlockDiagonal):
+        return all(_is_simple(block) for block, _ in form.blocks)
+    return type(form) in (Full, Diagonal, Isotropic, Fixed)
+
+
+def most_likely_each(form: Any, scatters: Array) -> Array:
+    """Return what `form.most_likely` gives for every scatter (N, n, n)."""
+    n = scatters.shape[1]
+    if isinstance(form, BlockDiagonal):
+        result, first = np.zeros_like(scatters), 0
+        for block, size in form.blocks:
+            at = slice(first, first + size)
+            result[:, at, at] = most_likely_each(block, scatters[:, at, at])
+            first += size
+        return result
+    if isinstance(form, Fixed):
+        return np.broadcast_to(form.fitted_to((n, n), "Fixed"), scatters.shape).copy()
+    if isinstance(form, Full):
+        return symmetrised(scatters)
+    variances = np.maximum(np.diagonal(scatters, axis1=1, axis2=2), 0.0)
+    if isinstance(form, Isotropic):
+        traces = np.maximum(np.trace(scatters, axis1=1, axis2=2), 0.0)
+        variances = np.repeat(traces[:, None] / n, n, axis=1)
+    elif not isinstance(form, Diagonal):
+        raise TypeError(f"no stacked form of {type(form).__name__}")
+    stacked: Array = variances[:, :, None] * np.eye(n)
+    return stacked
