@@ -115,8 +115,13 @@ def test_the_maximum_of_marss_is_reached_with_its_parameters(name):
         if signs is None and letter == "Z":
             found, value = abs(found), abs(value)
         assert abs(found - value) < 1e-4 * max(abs(value), error), key
+        if name != "dfa_m2_Rdu":
+            spread = float(fitted.standard_errors[inputs if inputs in fitted.params else ours(letter, label)])
+            assert spread == pytest.approx(error, rel=1e-3), key
 
 
-def test_a_maximum_at_the_edge_is_as_high_as_that_of_marss():
+def test_a_maximum_at_the_edge_is_higher_than_that_of_marss():
+    """Q is singular at the maximum: MARSS stops short of it, its polished end is 40.859, and the edge is at 40.933."""
     case, fitted = fitted_case("seal_m5_Uun_Qunc_Rde")
-    assert fitted.log_likelihood > case["boundary_mle"]["logLik"] - 1e-2
+    assert fitted.log_likelihood > case["mle"]["logLik"]
+    assert fitted.log_likelihood > case["boundary_mle"]["logLik"] - 0.1

@@ -13,9 +13,10 @@ from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.starting import named_value
+from kalman_em.fitting.uncertainty import StandardErrors, standard_errors
 from kalman_em.inference.filtering import filter_all, kalman_filter
 from kalman_em.inference.rows import lay, stack_rows
-from kalman_em.models.leading import with_leading_rows
+from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.model import Model
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.specification import Specification
@@ -64,6 +65,19 @@ class Estimates:
         """log p(data) at the estimates, every 2π included (a diffuse start in the sense of Durbin and Koopman 7.4)."""
         rows = stack_rows(self._led.series)
         return float(filter_all(lay(self.system, rows), rows).log_likelihoods.sum())
+
+    @cached_property
+    def standard_errors(self) -> StandardErrors:
+        """The standard errors of what was learnt, by the same names as `params`, from the observed information.
+
+        Worked out when first asked for, by two E-steps for every free number. A variance at its edge of 0 is held, and
+        what the data cannot tell has none: `standard_errors.reasons` says which.
+
+        References
+        ----------
+        Jamshidian and Jennrich, Standard errors for EM estimation, JRSS B 62 (2000).
+        """
+        return standard_errors(self.specification, self.system, rows_of(self.panel, self.specification))
 
     @property
     def n_parameters(self) -> int:

@@ -499,8 +499,13 @@ class Fit(Estimates):
     def _time_unit(self) -> str:
         return str(getattr(self.model, "time_unit", "s"))
 
-    def summary(self) -> Summary:
+    def summary(self, *, standard_errors: bool = False) -> Summary:
         """Return the parameters, the fit criteria and why EM stopped, as a text that prints well.
+
+        Parameters
+        ----------
+        standard_errors : bool
+            Whether to show each number's standard error in parentheses; working them out takes two E-steps a number.
 
         Examples
         --------
@@ -513,7 +518,7 @@ class Fit(Estimates):
         ...
         EM: converged after ... iterations, log-likelihood -633.46456.
         """
-        return summarised(self)
+        return summarised(self, self.standard_errors if standard_errors else None)
 
     def crosscheck(self, *, max_iterations: int = 100) -> Any:
         """Return a comparison with statsmodels: likelihood, smoother and optimum (see `kalman_em.crosscheck`).

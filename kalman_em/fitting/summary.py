@@ -10,6 +10,7 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.em.result import EMResult
+from kalman_em.fitting.uncertainty import StandardErrors
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import Structural
@@ -59,17 +60,18 @@ class Summary:
         return self.text
 
 
-def summarised(fitted: Summarised) -> Summary:
-    """Return the summary of `fitted`."""
+def summarised(fitted: Summarised, errors: StandardErrors | None = None) -> Summary:
+    """Return the summary of `fitted`, numbers with their standard errors in parentheses if `errors` are given."""
     lines = [
         _title(fitted),
         "=" * WIDTH,
         *_facts(fitted),
         "-" * WIDTH,
-        *_parameter_lines(fitted),
+        *_parameter_lines(fitted, errors),
         "-" * WIDTH,
         *_wrapped(f"EM: {fitted.em.message}"),
         *_generalised(fitted.specification),
+        *_about(errors),
     ]
     return Summary("\n".join(lines))
 
@@ -125,13 +127,13 @@ def _initial(specification: Specification) -> str:
     return f"mean {mean}, cov {cov}"
 
 
-def _parameter_lines(fitted: Summarised) -> list[str]:
+def _parameter_lines(fitted: Summarised, errors: StandardErrors | None) -> list[str]:
     specification = fitted.specification
     lines: list[str] = []
     for name, value in fitted.params.items():
         if name in specification.names:
             places = ", ".join(specification.names[name])
-            lines.append(f"{name:<24}{float(value):>16.6g}   in {places}")
+            lines.append(f"{name:<24}{float(value):>16.6g}{_beside(name, errors)}   in {places}")
             continue
         slot = specification.slots[name]
         learnt = specification.is_learnt(name)
@@ -139,12 +141,33 @@ def _parameter_lines(fitted: Summarised) -> list[str]:
             continue
         mark = "" if learnt else "   (fixed)"
         if value.size == 1:
-            lines.append(f"{name:<24}{value.ravel()[0]:>16.6g}{mark}")
+            lines.append(f"{name:<24}{value.ravel()[0]:>16.6g}{_beside(name, errors)}{mark}")
         elif value.ndim > 2 or (value.ndim == 2 and slot.parameter.endswith("offset")):
             lines.append(f"{name:<24}   varies in time, shape {value.shape}{mark}")
         else:
             lines.append(f"{name}{mark}")
-            lines.extend("    " + line for line in _matrix(value, *_labels(fitted, name)))
+            error = None if errors is None else errors.values.get(name)
+            lines.extend("    " + line for line in _matrix(value, error, *_labels(fitted, name)))
+    return lines
+
+
+def _beside(name: str, errors: StandardErrors | None) -> str:
+    """Return the standard error of a single number in parentheses, if it is asked for and there is one."""
+    if errors is None or name not in errors.values:
+        return ""
+    return f" {_shown_error(float(errors.values[name].ravel()[0]))}".rstrip()
+
+
+def _shown_error(error: float) -> str:
+    return f"({error:.4g})" if 0.0 < error < np.inf else ""
+
+
+def _about(errors: StandardErrors | None) -> list[str]:
+    if errors is None:
+        return []
+    lines = _wrapped("In parentheses: standard errors, from the observed information.")
+    for name, reason in errors.reasons.items():
+        lines += _wrapped(f"{name}: {reason}.")
     return lines
 
 
@@ -192,11 +215,14 @@ def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:
     return (rows, cols) if slot.rows is None else (rows[slot.rows], cols[slot.rows])
 
 
-def _matrix(value: Array, rows: list[str], columns: list[str]) -> list[str]:
+def _matrix(value: Array, error: Array | None, rows: list[str], columns: list[str]) -> list[str]:
     table = pd.DataFrame(np.atleast_2d(value.T).T, index=rows, columns=columns)
     shown = 8
     note = f"... {len(rows)} x {len(columns)} in all" if max(table.shape) > shown else ""
     table = table.iloc[:shown, :shown].map(lambda number: f"{number:.5g}")
+    if error is not None:
+        spread = pd.DataFrame(np.atleast_2d(error.T).T, index=rows, columns=columns).iloc[:shown, :shown]
+        table = table + " " + spread.map(_shown_error)
     lines: list[str] = table.to_string(line_width=WIDTH - 4).splitlines()
     return [line.rstrip() for line in lines if line.strip()] + ([note] if note else [])
 

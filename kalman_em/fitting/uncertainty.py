@@ -1,0 +1,150 @@
+"""Standard errors of what a fit learnt: the curvature of the log-likelihood at the estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kalman_em.arrays import Array, BoolArray, frozen
+from kalman_em.errors import InputError
+from kalman_em.fitting.starting import named_value
+from kalman_em.inference.rows import Rows
+from kalman_em.models.parameters import Parameters
+from kalman_em.models.score import Numbers
+from kalman_em.models.specification import Specification
+from kalman_em.systems import LinearGaussianSystem
+
+# Steps of the differences, in standard errors that complete data would give.
+STEP = 1e-3
+# The data hold less than this part of what complete data would: nothing but rounding.
+NOTHING = 1e-7
+AT_ZERO = "a variance is at 0, the edge of what it may be: it is held there, and has no standard error"
+NO_END = "the data do not tell it from other values, or the fit is not at a maximum: it has no standard error"
+
+
+@dataclass(frozen=True, eq=False)
+class StandardErrors:
+    """The standard errors of a fit, by the names of its parameters.
+
+    Attributes
+    ----------
+    values : Parameters
+        An array for each learnt parameter, of its shape: 0 for entries that are held, inf for those that the data say
+        nothing of.
+    reasons : dict of str
+        For a parameter some of whose entries have no standard error, why.
+    cov : ndarray, shape (k, k)
+        The covariance matrix of the k free numbers, coefficients first; 0 where a number is held.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+    >>> round(float(fitted.standard_errors["observation_cov"][0, 0]), -1), fitted.standard_errors.reasons
+    (3150.0, {})
+    """
+
+    values: Parameters
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    cov: Array = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def __getitem__(self, name: str) -> Array:
+        return self.values[name]
+
+    def __getattr__(self, name: str) -> Array:
+        values: Parameters = object.__getattribute__(self, "values")
+        return values.__getattr__(name)
+
+    def __repr__(self) -> str:
+        notes = "".join(f"\n{name}: {reason}" for name, reason in self.reasons.items())
+        return repr(self.values).replace("Parameters(", "StandardErrors(", 1) + notes
+
+
+def standard_errors(specification: Specification, system: LinearGaussianSystem, rows: Rows) -> StandardErrors:
+    """Return the standard errors from the observed information: minus the derivative of the score.
+
+    The score is exact (Fisher's identity, from an E-step); its derivative is taken by central differences. Numbers of
+    named parameters and of entries follow by the delta method.
+
+    Raises
+    ------
+    InputError
+        If a covariance is learnt under a form that does not say how it depends on its numbers.
+
+    References
+    ----------
+    Meng and Rubin, Using EM to obtain asymptotic variance-covariance matrices, JASA 86 (1991); Jamshidian and Jennrich,
+    Standard errors for EM estimation, Journal of the Royal Statistical Society B 62 (2000), section 3.
+    """
+    for name in specification.covariances:
+        if specification.is_free(name) and specification.noise(name).family is None:
+            form = type(specification.forms[name]).__name__
+            raise InputError(f"{name}: the form {form} has no linear family, so its standard errors are not known")
+    numbers = Numbers(specification, system, rows)
+    held = numbers.at_zero()
+    steps = np.zeros(len(held))
+    if len(held):
+        _, complete = numbers.score(numbers.start)
+        steps = np.where((complete > 0.0) & ~held, STEP / np.sqrt(np.where(complete > 0.0, complete, 1.0)), 0.0)
+    cov, lost = _covariance(numbers, steps)
+    values, reasons = {}, {}
+    for name, slopes, is_zero in _slopes(specification, numbers, steps, held):
+        errors = np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", slopes, cov, slopes), 0.0))
+        unknown = np.asarray(np.abs(slopes @ lost) > 1e-4 * np.linalg.norm(slopes, axis=-1, keepdims=True))
+        unknown = np.asarray(unknown.any(axis=-1) & np.any(slopes != 0.0, axis=-1))
+        values[name] = frozen(np.asarray(np.where(unknown, np.inf, errors)))
+        if unknown.any():
+            reasons[name] = NO_END
+        elif is_zero:
+            reasons[name] = AT_ZERO
+    return StandardErrors(Parameters(values), reasons, frozen(cov))
+
+
+def _covariance(numbers: Numbers, steps: Array) -> tuple[Array, Array]:
+    """Return the inverse of the observed information, and the directions that have none, in units of `steps`."""
+    moving = np.flatnonzero(steps > 0.0)
+    cov, directions = np.zeros((len(steps), len(steps))), np.zeros((len(steps), 0))
+    if len(moving) == 0:
+        return cov, directions
+    information = np.zeros((len(moving), len(moving)))
+    for column, k in enumerate(moving):
+        step = np.zeros(len(steps))
+        step[k] = steps[k]
+        up, down = (numbers.score(numbers.start + sign * step)[0] for sign in (1.0, -1.0))
+        information[:, column] = (down - up)[moving] * steps[moving] / (2.0 * STEP**2)
+    eigenvalues, vectors = np.linalg.eigh(0.5 * (information + information.T))
+    known = eigenvalues > NOTHING
+    unit = steps[moving] / STEP
+    kept = vectors[:, known] * unit[:, None]
+    cov[np.ix_(moving, moving)] = (kept / eigenvalues[known]) @ kept.T
+    directions = np.zeros((len(steps), int(np.count_nonzero(~known))))
+    directions[moving] = vectors[:, ~known] * unit[:, None]
+    return cov, directions
+
+
+def _slopes(
+    specification: Specification, numbers: Numbers, steps: Array, held: BoolArray
+) -> list[tuple[str, Array, bool]]:
+    """Return for every learnt parameter its derivative in the numbers, and whether a held number stands in it."""
+    places = {name: slot for name, slot in specification.slots.items() if specification.is_learnt(name)}
+
+    def values(vector: Array) -> dict[str, Array]:
+        system = numbers.system(vector)
+        found = {name: named_value(specification, slot, system) for name, slot in places.items()}
+        return found | {name: np.asarray(x) for name, x in specification.numbers(system).items()}
+
+    slopes: dict[str, list[Array]] = {name: [] for name in values(numbers.start)}
+    touched = dict.fromkeys(slopes, False)
+    # A held number is moved too, up from 0, to see where it stands.
+    size = np.abs(numbers.start).max(initial=0.0)
+    for k in range(len(steps)):
+        step = np.zeros(len(steps))
+        step[k] = steps[k] if steps[k] > 0.0 else max(size, 1.0) * STEP
+        up, down = values(numbers.start + step), values(numbers.start - step)
+        for name, own in slopes.items():
+            slope = (up[name] - down[name]) / (2.0 * step[k])
+            touched[name] |= bool(held[k] and np.any(slope))
+            own.append(np.where(held[k], 0.0, slope))
+    return [(name, np.stack(own, axis=-1), touched[name]) for name, own in slopes.items() if own]

@@ -1,0 +1,147 @@
+"""The free numbers of a model as a vector, and the score of the log-likelihood in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kalman_em.arrays import Array, BoolArray
+from kalman_em.inference.expectations import Expectations, expect_all
+from kalman_em.inference.rows import Rows, lay, noise_covs
+from kalman_em.inference.scores import initial_scores
+from kalman_em.linalg import pseudo_inverses
+from kalman_em.models.completion import completed
+from kalman_em.models.draws import noise_scatter
+from kalman_em.models.numbers import free_numbers
+from kalman_em.models.specification import Specification
+from kalman_em.systems import LinearGaussianSystem
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """The free numbers of `specification` around `origin`: coefficients first, then covariances, each in its order."""
+
+    specification: Specification
+    origin: LinearGaussianSystem
+    rows: Rows
+
+    @cached_property
+    def start(self) -> Array:
+        """The numbers of `origin`."""
+        found = [free for free, _ in self._coefficients]
+        for name in self.covariances:
+            found.append(self.specification.noise(name).free(getattr(self.origin, name)))
+        return np.concatenate(found) if found else np.zeros(0)
+
+    @cached_property
+    def covariances(self) -> tuple[str, ...]:
+        """The covariances that are learnt."""
+        return tuple(name for name in self.specification.covariances if self.specification.is_free(name))
+
+    @cached_property
+    def _coefficients(self) -> list[tuple[Array, dict[str, tuple[int, ...]]]]:
+        """Return the free numbers of each regression, and which of them are those of each coefficient."""
+        found = []
+        for constraints in self.specification.together():
+            values = {name: getattr(self.origin, name) for name in constraints}
+            found.append(free_numbers(constraints, values)[:2])
+        return found
+
+    def at_zero(self) -> BoolArray:
+        """Return which numbers stand in a part of a covariance that has lost all variance in some row."""
+        zero = [np.zeros(len(free), dtype=bool) for free, _ in self._coefficients]
+        for name in self.covariances:
+            step = self.specification.noise(name)
+            cov = getattr(self.origin, name)
+            variances = np.diagonal(cov if cov.ndim == 2 else cov.mean(axis=0))
+            parts = step.family.parts if step.family is not None else ()
+            zero += [np.full(part.n_free, bool(np.any(variances[part.rows] <= 0.0))) for part in parts]
+        return np.concatenate(zero)
+
+    def system(self, vector: Array) -> LinearGaussianSystem:
+        """Return the system with these numbers."""
+        values: dict[str, Array] = {}
+        first = 0
+        for constraints, (free, positions) in zip(self.specification.together(), self._coefficients, strict=True):
+            own = vector[first : first + len(free)]
+            first += len(free)
+            values |= {name: one.at(own[list(positions[name])]) for name, one in constraints.items() if one.n_free}
+        for name in self.covariances:
+            step = self.specification.noise(name)
+            values[name] = step.at(vector[first : first + step.n_free])
+            first += step.n_free
+        return self.origin.replaced(**values)
+
+    def score(self, vector: Array) -> tuple[Array, Array]:
+        """Return the score at these numbers, and the diagonal of the information that complete data would hold.
+
+        The score of the likelihood is the expected score of the complete data (Fisher's identity).
+
+        References
+        ----------
+        McLachlan and Krishnan, The EM Algorithm and Extensions, 2nd ed. 2008, equation (3.42).
+        """
+        system = self.system(vector)
+        laid = lay(system, self.rows)
+        expectations, _ = expect_all(laid, self.rows)
+        moments, covs = completed(expectations, system.observation_cov)
+        sums = expectations.transition
+        parts = [
+            self._regression("transition", sums.cross, sums.regressor, noise_covs(system)),
+            self._regression("observation", moments.cross, moments.regressor, covs),
+            self._mean(system),
+        ]
+        for name in self.covariances:
+            if name == "transition_cov":
+                parts.append(self._covariance(name, system, *_state_scatter(system, expectations)))
+            elif name == "observation_cov":
+                parts.append(self._covariance(name, system, moments.residual, moments.count))
+            else:
+                deviation = expectations.initial_means - system.initial_mean
+                scatter = expectations.initial_covs.sum(axis=0) + deviation.T @ deviation
+                parts.append(self._covariance(name, system, scatter[None], np.array([float(len(deviation))])))
+        return np.concatenate([score for score, _ in parts]), np.concatenate([info for _, info in parts])
+
+    def _regression(self, kind: str, cross: Array, regressor: Array, cov: Array) -> tuple[Array, Array]:
+        joint = self.specification.joint(kind)
+        if joint.n_free == 0:
+            return np.zeros(0), np.zeros(0)
+        design = joint.design.reshape(joint.n_rows, joint.n_columns, -1)
+        weight = np.broadcast_to(pseudo_inverses(cov if cov.ndim == 3 else cov[None]), (len(cross), *cov.shape[-2:]))
+        score = np.einsum("gij,gjk,ikn->n", weight, cross, design, optimize=True)
+        gram = np.einsum("gij,gkl->ikjl", weight, regressor, optimize=True)
+        return score, np.einsum("ikn,ikjl,jln->n", design, gram, design, optimize=True)
+
+    def _mean(self, system: LinearGaussianSystem) -> tuple[Array, Array]:
+        design = self.specification.constraint("initial_mean").design
+        if design.shape[1] == 0:
+            return np.zeros(0), np.zeros(0)
+        scores, information = initial_scores(lay(system, self.rows), self.rows)
+        return design.T @ scores.sum(axis=0), np.einsum("in,ij,jn->n", design, information.sum(axis=0), design)
+
+    def _covariance(self, name: str, system: LinearGaussianSystem, scatter: Array, count: Array) -> tuple[Array, Array]:
+        """Return 1/2 tr C^-1 B C^-1 (S - n C) and n/2 tr C^-1 B C^-1 B for every number, from sums S over n rows."""
+        cov = getattr(system, name)
+        if cov.ndim == 2:
+            scatter, count, cov = scatter.sum(axis=0)[None], count.sum(keepdims=True), cov[None]
+        family = self.specification.noise(name).family
+        assert family is not None  # `standard_errors` refuses forms that have none
+        inverse = pseudo_inverses(cov)
+        basis = family.basis()
+        weighted = inverse @ basis @ inverse
+        score = 0.5 * np.einsum("kgij,gij->k", weighted, scatter - count[:, None, None] * cov, optimize=True)
+        return score, 0.5 * np.einsum("g,kgij,kgij->k", count, weighted, basis, optimize=True)
+
+
+def _state_scatter(system: LinearGaussianSystem, expectations: Expectations) -> tuple[Array, Array]:
+    """Return the sums of w w' of the noises that enter the states, and the numbers of rows."""
+    sums = expectations.transition
+    if system.transition_cov.ndim == 2:
+        scatter, count = noise_scatter(system, sums.residual, sums.count)
+        return scatter[None], np.array([count])
+    if system.noise_selection is None:
+        return sums.residual, sums.count
+    inverse = np.linalg.pinv(system.noise_selection)
+    return inverse @ sums.residual @ np.swapaxes(inverse, -1, -2), sums.count
