@@ -33,6 +33,7 @@ from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
 from kalman_em.models.intervention import Intervention
+from kalman_em.models.irregular import Irregular
 from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.models.local_level import LocalLevel
@@ -78,6 +79,7 @@ KNOWN: dict[str, type[Any]] = {
         Dynamics,
         Noise,
         RandomWalk,
+        Irregular,
         Entries,
         Repeated,
     )

@@ -93,11 +93,15 @@ def moving_specification(
     initial_mean: Any,
     initial_cov: Any,
     decay: tuple[int, int] | None = None,
+    is_shared: bool = False,
+    components: Mapping[str, slice] | None = None,
 ) -> Specification:
     """Return the specification of a motion over the gaps of `panel`.
 
     `density_forms` has the name and form of the spectral density of each noise of `dynamics`; `decay` is the entry of
-    its drift that holds a time constant to be learnt.
+    its drift that holds a time constant to be learnt. With `is_shared` the form of pooled noises is that of one of them
+    over the axes, which all share; else that of all of them, a multiple of the identity. `components` name the states
+    of the parts of a sum.
 
     Raises
     ------
@@ -120,9 +124,11 @@ def moving_specification(
         slots["time_constant"] = Slot("dynamics", entries=(decay,), kind="time constant")
     for (name, form), noise, m in zip(density_forms.items(), dynamics.noises, dynamics.copies, strict=True):
         size, shown = noise.n_noises * dynamics.axes, noise.diffusion.shape[1] * dynamics.axes
-        covariance_form(form, name, shown)
         place = slice(first, first + m * size)
-        if noise.is_pooled:
+        if is_shared:
+            shown = size
+        covariance_form(form, name, shown)
+        if noise.is_pooled and not is_shared:
             # One number for all of them, wherever they enter.
             blocks.append((form, m * size))
             slots[name] = Slot("transition_cov", place, shape=(shown, shown), kind="isotropic")
@@ -159,6 +165,7 @@ def moving_specification(
         transition_gaps=gaps,
         dynamics=dynamics,
         decay=decay,
+        components=dict(components or {}),
     )
 
 
