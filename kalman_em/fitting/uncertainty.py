@@ -71,13 +71,18 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
     Raises
     ------
     InputError
-        If a covariance is learnt under a form that does not say how it depends on its numbers.
+        If a covariance is learnt under a form that does not say how it depends on its numbers, or a time constant is.
 
     References
     ----------
     Meng and Rubin, Using EM to obtain asymptotic variance-covariance matrices, JASA 86 (1991); Jamshidian and Jennrich,
     Standard errors for EM estimation, Journal of the Royal Statistical Society B 62 (2000), section 3.
     """
+    if specification.decay is not None:
+        raise InputError(
+            "time_constant: is learnt by a search, and has no score here to take standard errors from; those of the "
+            "other parameters, as if it were known, come from a fit with the time constant stated as a number"
+        )
     for name in specification.covariances:
         if specification.is_free(name) and specification.noise(name).family is None:
             form = type(specification.forms[name]).__name__

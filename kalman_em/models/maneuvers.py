@@ -95,7 +95,8 @@ class CorrelatedRandomWalk(Decaying):
 
     .. math:: dx = v\\, dt, \\quad dv = -v / \\tau\\, dt + dW, \\quad y(t) = x(t) + e, \\; e \\sim N(0, R)
 
-    Left alone, the velocity has variance q τ / 2, and forgets its direction within some τ.
+    Left alone, the velocity has variance q τ / 2, and forgets its direction within some τ. Where tracks are shorter
+    than that, or keep their velocity, a learnt τ grows without end: the motion is then `ConstantVelocity`.
 
     Parameters
     ----------

@@ -117,6 +117,7 @@ def test_it_is_counted_said_saved_and_carried_on(fitted, tmp_path):
 
 def test_what_does_not_fit_is_named(fitted):
     cases = [
+        (lambda: fitted.standard_errors, "time_constant: is learnt by a search"),
         (lambda: MODEL.discretize(1.0), "time_constant: is learnt; ask the fit"),
         (lambda: kem.Singer(time_constant="long"), "time_constant: expected a positive number, or Full"),
         (lambda: kem.fit(MODEL, fitted.panel, start={"time_constant": -1.0}), "time_constant: expected a positive"),
