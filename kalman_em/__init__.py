@@ -42,6 +42,7 @@ from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
+from kalman_em.models.dynamic_factor import DynamicFactor
 from kalman_em.models.intervention import Intervention
 from kalman_em.models.irregular import Irregular
 from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
@@ -53,6 +54,7 @@ from kalman_em.models.regression import Regression, TimeVaryingRegression
 from kalman_em.models.seasonal import Seasonal
 from kalman_em.models.smooth_trend import SmoothTrend
 from kalman_em.models.structural import Structural
+from kalman_em.models.vector_autoregression import VectorAutoregression
 from kalman_em.observations import Observations, Panel
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
@@ -84,6 +86,7 @@ __all__ = [
     "DampedTrend",
     "Diagonal",
     "Diffuse",
+    "DynamicFactor",
     "EMIteration",
     "EMProblem",
     "EMResult",
@@ -119,6 +122,7 @@ __all__ = [
     "Stopping",
     "Structural",
     "TimeVaryingRegression",
+    "VectorAutoregression",
     "crosscheck",
     "datasets",
     "fit",

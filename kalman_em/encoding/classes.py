@@ -32,6 +32,7 @@ from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
+from kalman_em.models.dynamic_factor import DynamicFactor
 from kalman_em.models.intervention import Intervention
 from kalman_em.models.irregular import Irregular
 from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
@@ -43,6 +44,7 @@ from kalman_em.models.regression import Regression, TimeVaryingRegression
 from kalman_em.models.seasonal import Seasonal
 from kalman_em.models.smooth_trend import SmoothTrend
 from kalman_em.models.structural import Structural
+from kalman_em.models.vector_autoregression import VectorAutoregression
 
 KNOWN: dict[str, type[Any]] = {
     cls.__name__: cls
@@ -58,6 +60,8 @@ KNOWN: dict[str, type[Any]] = {
         TimeVaryingRegression,
         Intervention,
         Structural,
+        VectorAutoregression,
+        DynamicFactor,
         LinearGaussian,
         Full,
         Diagonal,

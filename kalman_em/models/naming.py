@@ -16,12 +16,14 @@ from kalman_em.errors import InputError, unknown_name
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.cycle import Cycle
 from kalman_em.models.damped_trend import DampedTrend
+from kalman_em.models.dynamic_factor import DynamicFactor
 from kalman_em.models.intervention import Intervention
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.models.model import Model
 from kalman_em.models.seasonal import Seasonal
 from kalman_em.models.smooth_trend import SmoothTrend
+from kalman_em.models.vector_autoregression import VectorAutoregression
 
 MODELS: dict[str, type[Any]] = {
     "local-level": LocalLevel,
@@ -32,6 +34,8 @@ MODELS: dict[str, type[Any]] = {
     "cycle": Cycle,
     "autoregression": Autoregression,
     "intervention": Intervention,
+    "vector-autoregression": VectorAutoregression,
+    "dynamic-factor": DynamicFactor,
 }
 
 FORMS: dict[str, Callable[[], Any]] = {

@@ -22,8 +22,8 @@ def subspace_values(
     The states have unit variance, so the units of the data enter H, d and R alone.
     """
     p, d = panel.obs_dim, state_dim
-    offset = _column_means(panel) if has_offset else np.zeros(p)
-    series = [_bridged((one.values - offset) / scale) for one in panel]
+    offset = column_means(panel) if has_offset else np.zeros(p)
+    series = [bridged((one.values - offset) / scale) for one in panel]
     pairs = [_states(values, d) for values in _project(series, d)]
     states = np.concatenate([x for x, _ in pairs])
     rows = np.concatenate([y for _, y in pairs])
@@ -50,7 +50,7 @@ def subspace_values(
 
 def correlations(panel: Panel, scale: Array) -> Array:
     """Return the correlations of the columns (p, p), gaps bridged."""
-    values = np.concatenate([_bridged(one.values) for one in panel]) / scale
+    values = np.concatenate([bridged(one.values) for one in panel]) / scale
     centred = values - values.mean(axis=0)
     return np.asarray(centred.T @ centred / len(centred))
 
@@ -109,13 +109,13 @@ def _regressed(target: Array, regressor: Array, has_constant: bool) -> tuple[Arr
     return coefficients[:, :d], constant, noise
 
 
-def _column_means(panel: Panel) -> Array:
+def column_means(panel: Panel) -> Array:
     stacked = np.concatenate([one.values for one in panel])
     result: Array = np.nanmean(stacked, axis=0)
     return result
 
 
-def _bridged(values: Array) -> Array:
+def bridged(values: Array) -> Array:
     """Return the rows with gaps bridged by straight lines; a column without values by 0."""
     result = values.copy()
     steps = np.arange(len(values))
