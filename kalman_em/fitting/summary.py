@@ -187,9 +187,14 @@ def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:
     if slot.entries is not None:
         n = slot.shape[-1]
         numbers = [str(i + 1) for i in range(n)] if n > 1 else [""]
-        return (numbers, [""]) if len(slot.shape) == 1 else (columns, numbers)
+        if len(slot.shape) == 1:
+            return numbers, [""]
+        rows = columns if slot.shape[0] == len(columns) else [str(i + 1) for i in range(slot.shape[0])]
+        return rows, numbers
     if slot.parameter == "transition_cov" and slot.rows is not None and specification.components:
-        return columns, columns
+        size = len(fitted.params[name])
+        labels = columns if size == len(columns) else [str(i + 1) for i in range(size)]
+        return labels, labels
     if slot.parameter == "transition_cov" and specification.dynamics is not None:
         names = [str(i + 1) for i in range(len(fitted.params[name]))]
         return names, names

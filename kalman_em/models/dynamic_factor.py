@@ -11,7 +11,7 @@ import scipy
 
 from kalman_em.arrays import Array, as_count
 from kalman_em.em.entries import entries_of
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, checked_covariance_form
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, checked_covariance_form
 from kalman_em.errors import InputError
 from kalman_em.models.companion import free_rows, most_promising, regressed_on_lags, shifted
 from kalman_em.models.keywords import checks_keywords
@@ -62,8 +62,8 @@ class DynamicFactor:
     -----
     The loadings are identified by their first r rows, which are the identity: factor i is in the units of column i,
     which must have a part in it. Q is then free, and the fit does not depend on the units or the origin of the data;
-    nothing needs to be standardised (starting values are taken from standardised data). The first m factors, and the
-    first deviations, are exactly diffuse. Every M-step is an exact regression.
+    nothing needs to be standardised (starting values are taken from standardised data). Factors and deviations start
+    at 0 one step before the data. Every M-step is an exact regression.
 
     References
     ----------
@@ -136,8 +136,9 @@ class DynamicFactor:
                 "observation_offset": Full(),
                 "observation_cov": self.observation_cov,
                 "initial_mean": Fixed(0.0),
-                "initial_cov": Diffuse(),
+                "initial_cov": Fixed(0.0),
             },
+            initial_step="before",
             slots=slots,
             state_names=(
                 *(name if lag == 0 else f"{name}_lag_{lag}" for lag in range(m) for name in factors),

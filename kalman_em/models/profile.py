@@ -68,7 +68,8 @@ def scattered(
     if specification.is_free("transition_matrix"):
         F = F + 0.2 * rng.standard_normal(F.shape)
         F = F / max(float(np.abs(np.linalg.eigvals(F)).max()), 1.0)
-    return specification.projected({**values, "transition_matrix": F, "initial_mean": system.initial_mean})
+    kept = {name: getattr(system, name) for name in specification.coefficients}
+    return specification.projected({**kept, **values, "transition_matrix": F})
 
 
 def _interleaved(blocks: Sequence[Array]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kalman_em.arrays import as_count
 from kalman_em.em.entries import entries_of
-from kalman_em.em.forms import Diagonal, Diffuse, Fixed, Full, checked_covariance_form
+from kalman_em.em.forms import Diagonal, Fixed, Full, checked_covariance_form
 from kalman_em.errors import InputError
 from kalman_em.models.companion import free_rows, most_promising, regressed_on_lags, shifted
 from kalman_em.models.keywords import checks_keywords
@@ -53,8 +53,9 @@ class VectorAutoregression:
 
     Notes
     -----
-    `autoregression` holds [A_1 ... A_m], shape (p, m p). The first m rows of x are exactly diffuse. Fitting data in
-    other units or about another origin gives the same fit in those.
+    `autoregression` holds [A_1 ... A_m], shape (p, m p). x starts at 0 one step before the data, so that
+    the first row deviates from the mean d by as much as one step of noise. Fitting data in other units or about
+    another origin gives the same fit in those.
 
     References
     ----------
@@ -96,8 +97,9 @@ class VectorAutoregression:
                 "observation_offset": Full(),
                 "observation_cov": self.observation_cov,
                 "initial_mean": Fixed(0.0),
-                "initial_cov": Diffuse(),
+                "initial_cov": Fixed(0.0),
             },
+            initial_step="before",
             slots={
                 "autoregression": Slot("transition_matrix", entries=entries, shape=(p, p * m)),
                 "autoregression_cov": Slot("transition_cov"),
