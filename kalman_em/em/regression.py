@@ -78,9 +78,12 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     if n_free == 0:
         return np.zeros(shape)
     weight = pseudo_inverses(noise_cov)
-    weighted = np.einsum("gij,gkl->ikjl", weight, moments.regressor, optimize=True)
-    normal = np.einsum("ikn,ikjl,jlm->nm", design, weighted, design, optimize=True)
-    right = np.einsum("gij,gjk,ikn->n", weight, moments.cross, design, optimize=True)
+    # vec(M) row by row: the weight of entries (i, k) and (j, l) of M is the sum of W_ij E[z_k z_l].
+    size = constraint.n_rows * constraint.n_columns
+    weighted = np.tensordot(weight, moments.regressor, axes=(0, 0)).transpose(0, 2, 1, 3).reshape(size, size)
+    flat = design.reshape(size, n_free)
+    normal = flat.T @ weighted @ flat
+    right = flat.T @ (weight @ moments.cross).sum(axis=0).ravel()
     free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
     return np.asarray(design @ free)
 
