@@ -15,7 +15,7 @@ from support.oracles import array, shared_case, shared_series, shared_table
 
 import kalman_em as kem
 
-TIGHT = kem.Stopping(max_iterations=4000, relative_tolerance=1e-12, parameter_tolerance=1e-8)
+TIGHT = kem.Stopping(max_iterations=4000, relative_tolerance=1e-11, parameter_tolerance=1e-6)
 OURS = {
     "B": "transition_matrix",
     "U": "transition_offset",
