@@ -203,3 +203,16 @@ def test_saved_fits_come_back_equal(forms, step, tmp_path):
     assert bool(fitted.specification.generalised_steps) == ("100+q" in repr(forms))
     refitted = fitted.refit(nile, stopping=kem.Stopping(max_iterations=1))
     assert refitted.log_likelihood >= fitted.log_likelihood
+
+
+def test_noise_over_time_needs_an_entry_a_row_and_is_not_known_ahead():
+    nile = kem.datasets.load("nile")["flow"]
+    for form in (kem.Known(np.full((99, 1), 1e4)), kem.Scaled(kem.Known(np.linspace(1.0, 2.0, 99)[:, None]))):
+        with pytest.raises(kem.InputError, match=r"observation_cov: expected 100 entries over time .* got 99"):
+            kem.fit(kem.LocalLevel(observation_cov=form), nile)
+    fitted = kem.fit(kem.LocalLevel(observation_cov=kem.Known(np.full((100, 1), 1e4))), nile)
+    with pytest.raises(kem.InputError, match="observation_cov: varies in time"):
+        fitted.forecast(3)
+    # Known noise that does not vary is that of a constant one.
+    same = kem.fit(kem.LocalLevel(observation_cov=Fixed([[1e4]])), nile)
+    assert fitted.log_likelihood == pytest.approx(same.log_likelihood, abs=1e-6)

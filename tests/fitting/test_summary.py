@@ -34,12 +34,12 @@ def test_what_is_fixed_is_marked_and_what_is_fixed_at_zero_left_out():
         assert name not in lines
 
 
-def test_entries_are_labelled_by_their_own_states_and_columns():
+def test_entries_are_labelled_by_the_columns_of_the_data():
     values = pd.DataFrame(np.cumsum(np.random.default_rng(1).normal(size=(40, 2)), axis=0), columns=["east", "north"])
     lines = lines_of(kem.fit(kem.LocalLinearTrend(), values, stopping=SHORT))
     first = lines.index("slope_cov") + 1
-    assert lines[first].split() == ["slope.east", "slope.north"]
-    assert [line.split()[0] for line in lines[first + 1 : first + 3]] == ["slope.east", "slope.north"]
+    assert lines[first].split() == ["east", "north"]
+    assert [line.split()[0] for line in lines[first + 1 : first + 3]] == ["east", "north"]
     first = lines.index("observation_cov") + 1
     assert lines[first].split() == ["east", "north"]
 
