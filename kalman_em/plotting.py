@@ -114,6 +114,67 @@ def plot_fit(
     return axes[0] if one.obs_dim == 1 else np.array(axes, dtype=object)
 
 
+def plot_components(
+    fitted: Fit, *, levels: Any = (95,), series: Hashable | None = None, column: str | None = None
+) -> Any:
+    """Draw what each component of a fit adds to a column of the data, one axes each, and what is left.
+
+    Parameters
+    ----------
+    fitted : Fit
+        What `kem.fit` returned.
+    levels : sequence of float, or one
+        Levels of the bands, per cent.
+    series : hashable, optional
+        The series of a panel.
+    column : str, optional
+        The column of the data; the first when left out.
+
+    Returns
+    -------
+    ndarray of Axes
+        In the order of `Fit.components`.
+
+    Raises
+    ------
+    InputError
+        If an argument cannot be used.
+
+    References
+    ----------
+    Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, section 2.3.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> gas = [160.1, 129.7, 84.8, 120.1, 160.1, 124.9, 84.8, 116.9, 169.7, 140.9, 89.7, 123.3, 187.3, 144.1, 92.9]
+    >>> axes = kem.plotting.plot_components(kem.fit(kem.LocalLevel() + kem.Seasonal(4), gas))
+    >>> [ax.get_ylabel() for ax in axes]
+    ['level', 'seasonal', 'residual']
+    """
+    _check_fit(fitted, None)
+    checked = tuple(sorted(checked_levels(levels), reverse=True))
+    one = fitted._series(series)
+    names = one.names or ()
+    position = _positions(names, None if column is None else [column])[0]
+    table = fitted.components(levels=(), series=series)
+    parts = [str(name) for name in table.columns[:: 2 * len(names)]]
+    parts = [part if len(names) == 1 else part.removesuffix(f".{names[0]}") for part in parts]
+    axes, _ = _axes(None, parts)
+    x, _ = _place_labels(axes, one.index, None)
+    for ax, part in zip(axes, parts, strict=True):
+        name = part if len(names) == 1 else f"{part}.{names[position]}"
+        means, sds = table[name].to_numpy(), table[f"{name}_sd"].to_numpy()
+        if part == "residual":
+            ax.axhline(0.0, color="0.8", linewidth=0.8)
+            ax.plot(x, means, **_points(len(x)))
+        else:
+            _draw(ax, x, means, sds, checked, SIGNAL, part, part)
+        ax.set_ylabel(part)
+    axes[0].set_title(_fit_title(fitted, series, [position]), loc="center")
+    return np.array(axes, dtype=object)
+
+
 def _check_fit(fitted: object, units: object) -> None:
     if not isinstance(fitted, Fit):
         raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")

@@ -366,3 +366,19 @@ def test_a_linear_axis_where_values_are_close_or_negative() -> None:
 def test_what_is_no_curve_is_refused(curves) -> None:
     with pytest.raises(kem.InputError, match="curves: expected a BoundCurve or several"):
         plot_bound(curves)
+
+
+def test_components_have_axes_of_their_own_with_what_components_says():
+    rng = np.random.default_rng(0)
+    steps = np.arange(24)
+    values = 10.0 + 0.2 * steps + np.tile([1.0, -1.0, 2.0, -2.0], 6) + 0.1 * rng.normal(size=24)
+    values[5] = np.nan
+    data = pd.DataFrame({"a": values, "b": 2.0 * values})
+    fitted = kem.fit(kem.LocalLevel() + kem.Seasonal(4), data, stopping=kem.Stopping(max_iterations=3))
+    axes = kem.plotting.plot_components(fitted, column="b")
+    assert [ax.get_ylabel() for ax in axes] == ["level", "seasonal", "residual"]
+    table = fitted.components(levels=())
+    np.testing.assert_array_equal(axes[1].get_lines()[0].get_ydata(), table["seasonal.b"])
+    np.testing.assert_array_equal(axes[2].get_lines()[1].get_ydata(), table["residual.b"])
+    with pytest.raises(kem.InputError, match="columns"):
+        kem.plotting.plot_components(fitted, column="c")
