@@ -5,6 +5,7 @@ Every function returns a callable that does the work once; what is made before t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,17 +14,27 @@ import numpy as np
 import kalman_em as kem
 from benchmarks.cases import Array, Case
 from benchmarks.sides import Outcome
+from kalman_em.fitting.threads import shared_out
+from kalman_em.fitting.together import chunks_of
 from kalman_em.inference.filtering import filter_all
-from kalman_em.inference.rows import lay
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.inference.stacks import StackedRows, SystemStack, expect_stack, stacked
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.scale import data_scale
+from kalman_em.models.stacked_m_step import StackedMStep
 
 # Arguments for the variants "full" and "frozen": none, for the package freezes by itself what has converged, and the
 # same run stands beside both references.
 FREEZING: Mapping[str, Mapping[str, Any]] = {"full": {}, "frozen": {}}
 # Whether a panel of independent parameters runs on more than one thread.
-HAS_THREADS = False
+HAS_THREADS = True
+
+
+def n_threads() -> int:
+    """Return the number of threads that this side may use: `benchmarks.timing` says so in the environment."""
+    return int(os.environ.get("NUMBA_NUM_THREADS", "1"))
+
 
 INCLUDES = {
     "log_likelihood": "laying the system over the rows, the filter with its arrays, all Python around it; "
@@ -39,7 +50,7 @@ def prepared(case: Case, kind: str, variant: str) -> Callable[[], Outcome]:
     """Return the callable for one kind of work."""
     options = FREEZING[variant.removesuffix("-fresh")]
     if kind == "em":
-        return _em_panel(case, options) if len(case.values) > 1 else _em(case, options)
+        return _em_panel(case) if len(case.values) > 1 else _em(case, options)
     return {"log_likelihood": _log_likelihood, "filter": _filter, "smooth": _smooth}[kind](case, options)
 
 
@@ -112,10 +123,26 @@ def _em(case: Case, options: Mapping[str, Any]) -> Callable[[], Outcome]:
     return _em_loop([_problem(case, case.values[0])], _system(case), case.is_diagonal, options)
 
 
-def _em_panel(case: Case, options: Mapping[str, Any]) -> Callable[[], Outcome]:
-    """Return one EM iteration for each series on its own: a loop, to be replaced by one call for all of them."""
-    problems = [_problem(case, values) for values in case.values]
-    return _em_loop(problems, _system(case), case.is_diagonal, options)
+def _em_panel(case: Case) -> Callable[[], Outcome]:
+    """Return one EM iteration for each series on its own, in the chunks and on the threads of `fit_each`."""
+    start, specification = _system(case), _problem(case, case.values[0]).specification
+    step = StackedMStep.of(specification, moves_mean=False)
+    chunks = []
+    for chunk in chunks_of(len(case.values)):
+        rows = stack_rows([kem.Observations(case.values[k]) for k in chunk])
+        chunks.append((StackedRows.of(rows), stacked([start] * len(chunk))))
+
+    def iterate(chunk: tuple[StackedRows, SystemStack]) -> tuple[float, SystemStack]:
+        over, params = chunk
+        expectations = expect_stack(params, over)
+        return float(expectations.log_likelihoods.sum()), step(params, expectations, over)
+
+    def run() -> Outcome:
+        found = list(shared_out(iterate, chunks, n_threads()))
+        total = sum(log_likelihood for log_likelihood, _ in found)
+        return Outcome(total, lambda: _parameters([p[k] for _, p in found for k in range(len(p))], case.is_diagonal))
+
+    return run
 
 
 def _em_loop(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 import numpy as np
-from tqdm import tqdm
 
+from kalman_em.em.bar import progress_bar
 from kalman_em.em.change import relative_change
 from kalman_em.em.history import History
 from kalman_em.em.problem import Climbs, EMProblem, ExaminesParams, Expectations, Leaps, MeasuresChange, Params
@@ -110,7 +110,7 @@ def run_em(
     converged after 13 iterations, log-likelihood -9.7007767.
     """
     _check_arguments(problem, stopping, callback)
-    with tqdm(total=stopping.max_iterations, desc="EM", unit="iteration", disable=not progress) as bar:
+    with progress_bar(stopping.max_iterations, "EM", "iteration", shown=progress) as bar:
         try:
             state = evaluate(problem, start)
         except NumericalError as error:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-from tqdm import tqdm
 
+from kalman_em.em.bar import progress_bar
 from kalman_em.em.loop import Callback, run_em
 from kalman_em.em.problem import EMProblem, Expectations, Params
 from kalman_em.em.result import EMResult
@@ -72,9 +72,11 @@ def run_starts(
         raise InputError("starts: expected at least one start, got none")
     outcomes: list[EMResult[Params] | NumericalError] = []
     try:
-        with tqdm(waiting, desc="EM starts", unit="start", disable=not progress) as bar:
-            for start in bar:
+        with progress_bar(len(waiting), "EM starts", "start", shown=progress) as bar:
+            for start in waiting:
                 outcomes.append(_attempt(problem, start, stopping, callback))
+                if bar is not None:
+                    bar.update()
                 if _was_interrupted(outcomes[-1]):
                     break
     except (KeyboardInterrupt, SystemError) as error:

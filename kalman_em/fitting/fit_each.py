@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from kalman_em.em.bar import progress_bar
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError
 from kalman_em.fitting.learning import Learnt, check_arguments, generator
@@ -99,11 +99,15 @@ def fit_each(
     keys, found = list(several.keys or ()), several.series
     learnt: dict[Hashable, Learnt] = {}
     errors: dict[Hashable, str] = {}
-    with tqdm(total=len(found), desc="fit_each", unit="series", disable=not progress) as bar:
+    with progress_bar(len(found), "fit_each", "series", shown=progress) as bar:
+
+        def told(n: int) -> None:
+            if bar is not None:
+                bar.update(n)
 
         def work(chunk: range) -> list[Learnt | str]:
             at = slice(chunk.start, chunk.stop)
-            return learn_together(settings, keys[at], found[at], bar.update)
+            return learn_together(settings, keys[at], found[at], told)
 
         chunks = chunks_of(len(found))
         for chunk, results in zip(chunks, shared_out(work, chunks, threads), strict=True):
