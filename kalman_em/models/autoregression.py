@@ -46,6 +46,11 @@ class Autoregression(Additive):
         If `order` is not a whole number of at least 1, or what stands for a form is none; at the fit, if a form does
         not fit the columns of the data.
 
+    Notes
+    -----
+    The first `order` values are exactly diffuse. Where the coefficient of the last of several lags heads for 0 the
+    likelihood of such a start grows without end, and the fit stops: use a lower order then.
+
     References
     ----------
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 3.4.
