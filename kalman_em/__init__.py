@@ -32,11 +32,10 @@ from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.result import Fit
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import sensor_columns
-from kalman_em.inference.filtering import kalman_filter
+from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.inference.online import predict, update
 from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
-from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime

@@ -154,6 +154,7 @@ def _encoded_fit(fitted: Fit) -> dict[str, Any]:
         "specification": _encoded_specification(fitted.specification),
         "system": _encoded_system(fitted.system),
         "em": {name: _plain(getattr(fitted.em, name)) for name in _names(EMResult, but=("params",))},
+        "numerics": fitted.numerics,
         "data": _encoded_panel(fitted.panel),
     }
 
@@ -164,6 +165,7 @@ def _decoded_fit(document: dict[str, Any]) -> Fit:
         specification=_decoded_specification(document["specification"]),
         panel=_decoded_panel(document["data"]),
         em=_decoded_em(document["em"], _decoded_system(document["system"])),
+        numerics=document["numerics"],
     )
 
 

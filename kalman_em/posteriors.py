@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array, check_shape
 from kalman_em.errors import InputError
+from kalman_em.observations import Observations
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +35,10 @@ class FilteredStates:
         A at each of those steps (after the observation), padded with zero columns.
     times : ndarray, shape (T,), optional
         The time stamps of the observations, if they had any.
+    numerics : str
+        "standard", or "square_root" where factors of the covariances were carried.
+    observations : Observations, optional
+        What was filtered, for a smoother that must begin anew.
 
     Raises
     ------
@@ -62,6 +67,8 @@ class FilteredStates:
     innovation_covs: Array
     diffuse_factors: Array
     times: Array | None = None
+    numerics: str = "standard"
+    observations: Observations | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_arrays(self, {"predicted_means": 2, "innovations": 2, "diffuse_factors": 3})
@@ -98,6 +105,8 @@ class SmoothedStates:
         Mean and covariance of x[t] given y[0..T-1].
     lag_one_covs : ndarray, shape (T-1, d, d)
         Entry t is Cov[x[t+1], x[t] given y[0..T-1]].
+    numerics : str
+        "standard", or "square_root" where factors of the covariances were carried.
 
     Raises
     ------
@@ -118,6 +127,7 @@ class SmoothedStates:
     smoothed_means: Array
     smoothed_covs: Array
     lag_one_covs: Array
+    numerics: str = "standard"
 
     def __post_init__(self) -> None:
         _check_arrays(self, {"smoothed_means": 2})
@@ -128,7 +138,7 @@ class SmoothedStates:
 
 def _check_arrays(moments: Any, dimensions: dict[str, int]) -> None:
     """Check that every field of `Array` type is an array, and the number of dimensions of those named."""
-    for name in (field.name for field in fields(moments) if field.type == "Array"):
+    for name in (part.name for part in fields(moments) if part.type == "Array"):
         value = getattr(moments, name)
         if not isinstance(value, np.ndarray):
             raise InputError(f"{name}: expected an array, got {type(value).__name__}")

@@ -19,8 +19,7 @@ from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic, is_dire
 from kalman_em.em.noise import NoiseStep
 from kalman_em.em.repeated import Repeated
 from kalman_em.errors import InputError, NumericalError
-from kalman_em.inference.filtering import kalman_filter
-from kalman_em.inference.smoothing import rts_smoother
+from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.linalg import ROUNDING, pseudo_inverses, smallest_scaled_eigenvalue, square_root, symmetrised
 from kalman_em.models.numbers import free_numbers
 from kalman_em.models.specification import COVARIANCES, Specification

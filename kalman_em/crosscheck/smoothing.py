@@ -9,8 +9,7 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.crosscheck.outside import OutsideModel, silence
 from kalman_em.errors import NumericalError
-from kalman_em.inference.filtering import kalman_filter
-from kalman_em.inference.smoothing import rts_smoother
+from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.observations import Panel
 from kalman_em.posteriors import SmoothedStates
 from kalman_em.systems import LinearGaussianSystem

@@ -28,6 +28,7 @@ class History(Generic[Params]):
     def __init__(self, start: Params, log_likelihood: float) -> None:
         self.log_likelihoods = [log_likelihood]
         self.parameter_changes: list[float] = []
+        self.switched_at: int | None = None
         self._highest = log_likelihood
         self._best = (start, 0)
 
@@ -70,6 +71,15 @@ class History(Generic[Params]):
         self._best = (params, self.n_iterations)
         self._highest = max(self._highest, log_likelihood)
 
+    def restate(self, log_likelihood: float) -> None:
+        """Put the latest objective, computed anew in another way, in the place of the old: see `Switches`.
+
+        What comes is compared with it, and not with those before, which were computed in the old way.
+        """
+        self.log_likelihoods[-1] = log_likelihood
+        self._highest = log_likelihood
+        self.switched_at = self.n_iterations
+
     def result(self, reason: StopReason, detail: str = "") -> EMResult[Params]:
         """Return the run so far as a result."""
         params, iteration = self._best
@@ -82,4 +92,5 @@ class History(Generic[Params]):
             best_iteration=iteration,
             stop_reason=reason,
             detail=detail,
+            switched_at=self.switched_at,
         )

@@ -5,15 +5,25 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, MutableMapping, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import numpy as np
 
 from kalman_em.em.bar import progress_bar
 from kalman_em.em.change import relative_change
 from kalman_em.em.history import History
-from kalman_em.em.problem import Climbs, EMProblem, ExaminesParams, Expectations, Leaps, MeasuresChange, Params
+from kalman_em.em.problem import (
+    Climbs,
+    EMProblem,
+    ExaminesParams,
+    Expectations,
+    Leaps,
+    MeasuresChange,
+    Params,
+    Switches,
+)
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError, is_interrupt
@@ -221,6 +231,9 @@ def _climb(
     next_climb = CLIMB_AFTER
     # Asked once: a check of a protocol takes as long as a small step.
     can_leap, can_climb = isinstance(problem, Leaps), isinstance(problem, Climbs)
+    can_switch = isinstance(problem, Switches)
+    if can_switch:
+        problem, state = _settled(problem, state, state, history, notes)
     while True:
         previous = state
         try:
@@ -240,6 +253,8 @@ def _climb(
             state, before = _climbed(problem, state), state
             if state is not before:
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
+        if can_switch:
+            problem, previous = _settled(problem, state, previous, history, notes)
         history.record(state.params, state.log_likelihood, change)
         reason = _reason_to_stop(problem, state.params, history, stopping)
         if reason is StopReason.converged and has_leapt and not _is_calm(history, stopping):
@@ -260,6 +275,26 @@ def _climb(
             callback(_event(history, state, previous))
         if reason is not None:
             return reason, "; ".join(notes)
+
+
+def _settled(
+    problem: EMProblem[Params, Expectations],
+    state: EMState[Params, Expectations],
+    previous: EMState[Params, Expectations],
+    history: History[Params],
+    notes: list[str],
+) -> tuple[EMProblem[Params, Expectations], EMState[Params, Expectations]]:
+    """Return the problem to go on with from `state`, and `previous` computed alike: see `Switches`."""
+    found = cast(Switches[Expectations], problem).switched(state.expectations)
+    if found is None:
+        return problem, previous
+    problem, what = found
+    # Where only the old way gives an objective, what is compared next is not computed alike.
+    with suppress(NumericalError):
+        previous = evaluate(problem, previous.params)
+    history.restate(previous.log_likelihood)
+    notes.append(f"{what} from {f'iteration {history.n_iterations}' if history.n_iterations else 'the start'} on")
+    return problem, previous
 
 
 def _leap(

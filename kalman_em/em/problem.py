@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from kalman_em.em.stopping import StopReason
 
 Params = TypeVar("Params")
 Expectations = TypeVar("Expectations")
 _Params_contra = TypeVar("_Params_contra", contravariant=True)
+_Expectations_contra = TypeVar("_Expectations_contra", contravariant=True)
 
 
 @runtime_checkable
@@ -24,7 +25,7 @@ class EMProblem(Protocol[Params, Expectations]):
     Q(θ', θ) >= Q(θ, θ) will do: generalised EM (their section 3). Both return new values and change none.
 
     A problem may also have `parameter_change` (see `MeasuresChange`), `examine` (see `ExaminesParams`), `leaps`
-    (see `Leaps`) and `climb` (see `Climbs`).
+    (see `Leaps`), `climb` (see `Climbs`) and `switched` (see `Switches`).
 
     References
     ----------
@@ -98,5 +99,18 @@ class Climbs(Protocol[Params]):
         """Return where it leads from `params`, or None if it does not apply.
 
         The loop takes it only if the objective there is not lower.
+        """
+        ...
+
+
+@runtime_checkable
+class Switches(Protocol[_Expectations_contra]):
+    """A problem that finds in an E-step that it must be computed in another way from there on."""
+
+    def switched(self, expectations: _Expectations_contra) -> tuple[Any, str] | None:
+        """Return the problem to go on with and what to call the change, or None to go on as before.
+
+        It must have the same parameters and the same objective up to rounding; the loop then computes the latest
+        objective anew, so that what is compared was computed alike.
         """
         ...

@@ -68,6 +68,8 @@ class EMResult(Generic[Params]):
         More on that, such as the text of an error; often empty.
     start_log_likelihoods : ndarray, shape (n_starts,), read-only
         The best log-likelihood reached from each start, NaN for one that failed; one entry for one start.
+    switched_at : int, optional
+        The iteration from which on the problem was computed in another way (see `Switches`); None if it never was.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class EMResult(Generic[Params]):
     stop_reason: StopReason
     detail: str = ""
     start_log_likelihoods: Array | None = None
+    switched_at: int | None = None
 
     def __post_init__(self) -> None:
         log_likelihoods = as_floats(self.log_likelihoods, "log_likelihoods")

@@ -11,8 +11,8 @@ import pandas as pd
 from kalman_em.arrays import Array
 from kalman_em.fitting.estimates import Estimates
 from kalman_em.frames import moments_frame
+from kalman_em.inference.kalman import rts_smoother
 from kalman_em.inference.rows import SystemRows, lay, stack_rows
-from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.models.leading import n_leading
 from kalman_em.models.specification import Specification
 from kalman_em.posteriors import SmoothedStates

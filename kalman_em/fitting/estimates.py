@@ -14,7 +14,8 @@ from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.starting import named_value
 from kalman_em.fitting.uncertainty import StandardErrors, standard_errors
-from kalman_em.inference.filtering import filter_all, kalman_filter
+from kalman_em.inference.kalman import filter_by, kalman_filter
+from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.model import Model
@@ -39,6 +40,7 @@ class Estimates:
     specification: Specification
     panel: Panel = field(repr=False)
     em: EMResult[LinearGaussianSystem] = field(repr=False)
+    numerics: str = STANDARD
 
     def __post_init__(self) -> None:
         kinds = {"model": Model, "specification": Specification, "panel": Panel, "em": EMResult}
@@ -46,6 +48,7 @@ class Estimates:
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise InputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
+        check_numerics(self.numerics)
 
     @property
     def system(self) -> LinearGaussianSystem:
@@ -64,7 +67,7 @@ class Estimates:
     def log_likelihood(self) -> float:
         """log p(data) at the estimates, every 2π included (a diffuse start in the sense of Durbin and Koopman 7.4)."""
         rows = stack_rows(self._led.series)
-        return float(filter_all(lay(self.system, rows), rows).log_likelihoods.sum())
+        return float(filter_by(lay(self.system, rows), rows, self._arithmetic).log_likelihoods.sum())
 
     @cached_property
     def standard_errors(self) -> StandardErrors:
@@ -110,6 +113,11 @@ class Estimates:
         """The Bayesian information criterion, -2 log L + k log n with n = `n_observed` (Schwarz 1978)."""
         return criteria.bic(self.log_likelihood, self.n_parameters, self.n_observed)
 
+    @property
+    def _arithmetic(self) -> str:
+        """How to filter: what needed factors once needs them again."""
+        return SQUARE_ROOT if self.numerics == SQUARE_ROOT else AUTO
+
     @cached_property
     def _led(self) -> Panel:
         return with_leading_rows(self.panel, self.specification)
@@ -128,4 +136,4 @@ class Estimates:
         return self.panel[self._key(series)]
 
     def _filtered(self, series: Hashable | None) -> FilteredStates:
-        return kalman_filter(self.system, self._led[self._key(series)])
+        return kalman_filter(self.system, self._led[self._key(series)], numerics=self._arithmetic)

@@ -11,6 +11,7 @@ from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.fitting.learning import learn
 from kalman_em.fitting.result import Fit
+from kalman_em.inference.numerics import AUTO
 from kalman_em.models.model import Model
 from kalman_em.systems import LinearGaussianSystem
 
@@ -22,6 +23,7 @@ def fit(
     start: Any = None,
     stopping: Stopping = DEFAULT_STOPPING,
     method: str = "em",
+    numerics: str = AUTO,
     n_starts: int = 1,
     seed: int | np.random.Generator | None = None,
     inputs: Any = None,
@@ -46,6 +48,10 @@ def fit(
     method : {"em", "plain"}
         "em" is EM, which every ten iterations from the 500th on, and where it would end, tries leaps (extrapolation,
         variances at 0, quasi-Newton steps), taken only if the likelihood is not lower; "plain" is EM alone.
+    numerics : {"auto", "standard", "square_root"}
+        Whether the E-step carries covariances or their triangular factors, which keep twice the digits at several times
+        the cost. "auto" begins with covariances and goes over to factors, for the rest of the run, when an E-step needs
+        them; `Fit.numerics` and the summary say so. See `kalman_filter`.
     n_starts, seed : int, and int or numpy.random.Generator, optional
         Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.
     inputs : array_like of shape (T,) or (T, k), Series, DataFrame or column names, optional
@@ -85,6 +91,7 @@ def fit(
         start=start,
         stopping=stopping,
         method=method,
+        numerics=numerics,
         n_starts=n_starts,
         seed=seed,
         inputs=inputs,
@@ -94,4 +101,10 @@ def fit(
         progress=progress,
         callback=callback,
     )
-    return Fit(model=model, specification=learnt.specification, panel=learnt.panel, em=learnt.em)
+    return Fit(
+        model=model,
+        specification=learnt.specification,
+        panel=learnt.panel,
+        em=learnt.em,
+        numerics=learnt.numerics,
+    )

@@ -17,11 +17,10 @@ from kalman_em.fitting.states import LabelledSmoothedStates
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import ahead_of, among, continued_times, to_panel, with_rows_at
 from kalman_em.inference.arguments import check_generator
-from kalman_em.inference.filtering import kalman_filter
+from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.rows import noise_covs
 from kalman_em.inference.simulation import simulate
-from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.linalg import solve_symmetric, square_root
 from kalman_em.models.motion import Discretized
 from kalman_em.observations import Observations, Panel

@@ -15,6 +15,7 @@ from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.starting import started
 from kalman_em.frames import check_regular, timed, to_panel
+from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
@@ -34,6 +35,7 @@ class Learnt:
     specification: Specification
     panel: Panel
     em: EMResult[LinearGaussianSystem]
+    numerics: str = STANDARD
 
 
 def learn(
@@ -43,6 +45,7 @@ def learn(
     start: Any = None,
     stopping: Stopping = DEFAULT_STOPPING,
     method: str = "em",
+    numerics: str = AUTO,
     n_starts: int = 1,
     seed: int | np.random.Generator | None = None,
     inputs: Any = None,
@@ -54,17 +57,19 @@ def learn(
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
     check_arguments(model, stopping, method, n_starts)
+    check_numerics(numerics)
     rng = generator(seed)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
-    problem = kind(specification, rows_of(panel, specification), data_scale(panel))
+    problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics)
     first = started(specification, model.start(specification, panel), start)
     if n_starts == 1:
         em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress)
     else:
         others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
         em, _ = run_starts(problem, [first, *others], stopping=stopping, callback=callback, progress=progress)
-    return Learnt(specification, panel, em)
+    needed = numerics == SQUARE_ROOT or em.switched_at is not None
+    return Learnt(specification, panel, em, SQUARE_ROOT if needed else STANDARD)
 
 
 def stated(

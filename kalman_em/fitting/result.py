@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any
 
@@ -27,8 +27,8 @@ from kalman_em.fitting.summary import Summary, in_short, summarised
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import moments_frame
 from kalman_em.inference.imputation import impute_rows
+from kalman_em.inference.kalman import rts_smoother
 from kalman_em.inference.rows import lay, stack_rows
-from kalman_em.inference.smoothing import rts_smoother
 from kalman_em.leaves import leaf
 from kalman_em.models.leading import n_leading
 from kalman_em.models.motion import Discretized
@@ -54,6 +54,8 @@ class Fit(Estimates):
         The learnt and the fixed parameters, by name.
     system : LinearGaussianSystem
         Every matrix of the state-space form at those parameters.
+    numerics : str
+        "square_root" if EM carried factors of covariances, asked to or because it needed them; else "standard".
 
     Examples
     --------
@@ -98,10 +100,17 @@ class Fit(Estimates):
         """
         full = self._filtered(series)
         lead = n_leading(self.specification)
-        parts = {name: getattr(full, name) for name in FilteredStates.__dataclass_fields__}
+        parts = {
+            part.name: getattr(full, part.name) for part in fields(FilteredStates) if str(part.type).startswith("Array")
+        }
         arrays: dict[str, Any] = {name: None if part is None else part[lead:] for name, part in parts.items()}
         return LabelledFilteredStates(
-            **arrays, index=self._series(series).index, state_names=self.specification.state_names
+            **arrays,
+            numerics=full.numerics,
+            # Without its leading row a series is not what was filtered.
+            observations=None if lead else full.observations,
+            index=self._series(series).index,
+            state_names=self.specification.state_names,
         )
 
     def smooth(self, series: Hashable | None = None, *, times: Any = None) -> LabelledSmoothedStates:
@@ -147,6 +156,7 @@ class Fit(Estimates):
             smoothed_means=smoothed.smoothed_means[lead:],
             smoothed_covs=smoothed.smoothed_covs[lead:],
             lag_one_covs=smoothed.lag_one_covs[lead:],
+            numerics=smoothed.numerics,
             index=self._series(series).index,
             state_names=self.specification.state_names,
         )
@@ -375,7 +385,7 @@ class Fit(Estimates):
             panel = extended_in_time(self.panel, self._key(series), data, self._time_unit)
         else:
             panel = extended(self.panel, self._key(series), data, inputs, self.model)
-        return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em)
+        return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em, numerics=self.numerics)
 
     def refit(
         self,
@@ -384,6 +394,7 @@ class Fit(Estimates):
         start: Any = None,
         stopping: Stopping = DEFAULT_STOPPING,
         method: str = "em",
+        numerics: str | None = None,
         n_starts: int = 1,
         seed: int | np.random.Generator | None = None,
         inputs: Any = None,
@@ -395,7 +406,8 @@ class Fit(Estimates):
     ) -> Fit:
         """Return the model learnt anew from `data`, beginning at these estimates.
 
-        The arguments are those of `kalman_em.fit`; a `start` of one's own takes the place of the estimates.
+        The arguments are those of `kalman_em.fit`; a `start` of one's own takes the place of the estimates. Without
+        `numerics`, a fit that needed square roots is refitted with them.
 
         Raises
         ------
@@ -420,6 +432,7 @@ class Fit(Estimates):
             start=start,
             stopping=stopping,
             method=method,
+            numerics=self._arithmetic if numerics is None else numerics,
             n_starts=n_starts,
             seed=seed,
             inputs=inputs,
@@ -429,7 +442,13 @@ class Fit(Estimates):
             progress=progress,
             callback=callback,
         )
-        return Fit(model=self.model, specification=learnt.specification, panel=learnt.panel, em=learnt.em)
+        return Fit(
+            model=self.model,
+            specification=learnt.specification,
+            panel=learnt.panel,
+            em=learnt.em,
+            numerics=learnt.numerics,
+        )
 
     def consistency(
         self, *, lags: int | None = None, level: float = 95.0, series: Hashable | None = None

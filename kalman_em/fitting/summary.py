@@ -11,6 +11,7 @@ import pandas as pd
 from kalman_em.arrays import Array
 from kalman_em.em.result import EMResult
 from kalman_em.fitting.uncertainty import StandardErrors
+from kalman_em.inference.numerics import STANDARD
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import Structural
@@ -33,6 +34,8 @@ class Summarised(Protocol):
     def em(self) -> EMResult[LinearGaussianSystem]: ...
     @property
     def params(self) -> Parameters: ...
+    @property
+    def numerics(self) -> str: ...
     @property
     def log_likelihood(self) -> float: ...
     @property
@@ -72,8 +75,16 @@ def summarised(fitted: Summarised, errors: StandardErrors | None = None) -> Summ
         *_wrapped(f"EM: {fitted.em.message}"),
         *_generalised(fitted.specification),
         *_about(errors),
+        *_numerics(fitted),
     ]
     return Summary("\n".join(lines))
+
+
+def _numerics(fitted: Summarised) -> list[str]:
+    if fitted.numerics == STANDARD:
+        return []
+    reason = "as asked" if fitted.em.switched_at is None else "covariances would have lost their digits"
+    return _wrapped(f"Numerics: {fitted.numerics}, {reason}.")
 
 
 def in_short(fitted: Summarised) -> str:

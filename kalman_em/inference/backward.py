@@ -17,6 +17,7 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.compiled import inlined, kernel
 from kalman_em.inference.kernel_arrays import LAST_SIGN, BackwardSpace, Filtered, GuardSpace, Scalars, Transitions
+from kalman_em.inference.numerics import LOST_IN_SMOOTHING
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steps import (
     Size,
@@ -37,7 +38,7 @@ MAX_GROWTH = 5e4
 MORE, LITTLE = 1.0 + 1e-9, 1e-12
 RESOLVED, UNRESOLVED, ROUNDED = 0, 1, 2
 # The entries of `BackwardSpace.place`.
-FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY = 0, 1, 2, 3, 4, 5, 6
+FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY, HAS_LOST = 0, 1, 2, 3, 4, 5, 6, 7
 
 
 @kernel
@@ -123,11 +124,15 @@ def move_back(
             place[IS_STEADY] = 1
     grown = growth(size, space.gain, space.deviations, space.precisions, space.signs, t, space.watch, space.work)
     if is_diffuse:
+        if grown > LOST_IN_SMOOTHING:
+            place[HAS_LOST] = 1
         return RESOLVED
     # More data never leave more variance: where they seem to, it is rounding, whatever the watch says.
     for i in range(d):
         if cov[i, i] > MORE * filtered.filtered_covs[k, i, i] + LITTLE * filtered.predicted_covs[k, i, i]:
             grown = math.inf
+        if filtered.filtered_covs[k, i, i] > LOST_IN_SMOOTHING * cov[i, i] and cov[i, i] != 0.0:
+            place[HAS_LOST] = 1
     if guard is None:
         return ROUNDED if grown > MAX_GROWTH else RESOLVED
     g = scalars.group_index[t + 1]
@@ -141,7 +146,7 @@ def move_back(
         filtered.predicted_covs[filtered.cov_index[t + 1]],
         guard,
     )
-    dual_step(
+    rounding = dual_step(
         size,
         transitions.matrix[f],
         filtered.filtered_means[t],
@@ -154,6 +159,8 @@ def move_back(
         mean,
         cov,
     )
+    if rounding > LOST_IN_SMOOTHING:
+        place[HAS_LOST] = 1
     return RESOLVED
 
 
@@ -263,8 +270,10 @@ def dual_step(
     lag_one: Array,
     mean: Array,
     cov: Array,
-) -> None:
+) -> float:
     """Take score and information back through the transition, and use them if that is the more accurate form.
+
+    Returns the rounding of that form, by the factor it has grown.
 
     m + P r, P - P N P and (I - P[t+1] N[t+1]) F P, with P filtered at t and P[t+1] predicted. `lag_one`, `mean`
     and `cov` come holding the plain form, and `grown` its rounding; the watch begins anew where they are replaced.
@@ -289,7 +298,7 @@ def dual_step(
     largest, seen = math.sqrt(largest), math.sqrt(seen)
     lost = largest + largest * largest * seen
     if lost >= grown:
-        return
+        return grown
     multiply(size, filtered_cov, information, moved)
     multiply(size, moved, filtered_cov, before)
     for i in range(d):
@@ -303,6 +312,7 @@ def dual_step(
             cov[j, i] = cov[i, j]
         cov[i, i] = max(cov[i, i], 0.0)
         watch[i] = math.copysign(math.sqrt(lost * cov[i, i]), watch[i])
+    return lost
 
 
 @kernel

@@ -8,10 +8,18 @@ from functools import lru_cache
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray, frozen
-from kalman_em.inference.backward import RESOLVED, ROUNDED, UNRESOLVED
+from kalman_em.inference.backward import HAS_LOST, RESOLVED, ROUNDED, UNRESOLVED
 from kalman_em.inference.expectation_loop import expect_rows
 from kalman_em.inference.filtering import FilteredRows, filter_all, space_back, transitions_of
-from kalman_em.inference.kernel_arrays import GuardSpace, ObservationEquation, Sums, guard_space, sum_space
+from kalman_em.inference.kernel_arrays import (
+    BackwardSpace,
+    GuardSpace,
+    ObservationEquation,
+    Sums,
+    guard_space,
+    sum_space,
+)
+from kalman_em.inference.numerics import STANDARD, LostDigits
 from kalman_em.inference.observation_sums import add_up, are_wide
 from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.sizes import sized
@@ -38,7 +46,7 @@ class Expectations:
     """What the M-step needs of the states: sums over the transitions, over the observations, and the first states.
 
     `observation_cov_entry` says which entry of the table of R each group of the observations holds; only the values
-    `observed` are in their sums.
+    `observed` are in their sums. `numerics` says in which arithmetic they were found.
     """
 
     transition: RegressionMoments
@@ -47,6 +55,7 @@ class Expectations:
     observed: BoolArray
     initial_means: Array
     initial_covs: Array
+    numerics: str = STANDARD
 
 
 def expect_all(laid: SystemRows, rows: Rows, *, diagonal: bool = False) -> tuple[Expectations, float]:
@@ -65,21 +74,35 @@ def expect_all(laid: SystemRows, rows: Rows, *, diagonal: bool = False) -> tuple
     Time Series Analysis 3 (1982), equations (9)-(11), with residuals in the place of raw moments.
     """
     filtered = filter_all(laid, rows)
-    return _expect(laid, rows, filtered, diagonal), float(filtered.log_likelihoods.sum())
+    return expect_filtered(laid, rows, filtered, diagonal=diagonal), float(filtered.log_likelihoods.sum())
 
 
-def _expect(laid: SystemRows, rows: Rows, filtered: FilteredRows, diagonal: bool = False) -> Expectations:
+def expect_filtered(
+    laid: SystemRows, rows: Rows, filtered: FilteredRows, *, diagonal: bool = False, watched: bool = False
+) -> Expectations:
+    """Return the expectations given all observations from what the filter found.
+
+    With `watched` it is a `LostDigits` where rounding has taken too many of them.
+    """
     for guard in (None, guard_space(laid.state_dim, filtered.reduced.h.shape[1])):
-        status, row, expectations = _sums(laid, rows, filtered, guard, diagonal)
+        space = space_back(laid, filtered)
+        status, row, expectations = _sums(laid, rows, filtered, guard, space, diagonal)
         if status != ROUNDED:
             break
     if status == UNRESOLVED:
         raise unresolved(row, rows.starts)
+    if watched and space.place[HAS_LOST] == 1:
+        raise LostDigits("rounding has taken too many digits of a smoothed covariance")
     return expectations
 
 
 def _sums(
-    laid: SystemRows, rows: Rows, filtered: FilteredRows, guard: GuardSpace | None, diagonal: bool
+    laid: SystemRows,
+    rows: Rows,
+    filtered: FilteredRows,
+    guard: GuardSpace | None,
+    space: BackwardSpace,
+    diagonal: bool,
 ) -> tuple[int, int, Expectations]:
     d = laid.state_dim
     p = rows.values.shape[1]
@@ -109,7 +132,7 @@ def _sums(
         filtered.reduced.scalars(filtered.predicted_means),
         filtered.arrays(),
         guard,
-        space_back(laid, filtered),
+        space,
         sum_space(d, p, inputs.shape[1]),
         transition,
         observation,
@@ -120,21 +143,22 @@ def _sums(
     first = assembled_sums(transition), frozen(initial_means), frozen(initial_covs)
     if is_wide and status == RESOLVED:
         diagonal = diagonal and not has_correlations(laid.observation_cov.entries)
-        covs = _mirrored(observation.cov)
+        covs = mirrored(observation.cov)
         wide = add_up(laid, rows, means, covs, observation.n_rows, diagonal=diagonal)
-        return status, row, _assembled(*first, RegressionMoments(*wide), np.arange(len(wide.n_rows)), None)
+        return status, row, assembled(*first, RegressionMoments(*wide), np.arange(len(wide.n_rows)), None)
     H = laid.observation.entries[laid.observation.index[laid.group_rows]]
     sums = assembled_sums(observation, np.where(observed[:, :, None], H, 0.0))
-    return status, row, _assembled(*first, sums, laid.observation_cov.index[laid.group_rows], observed)
+    return status, row, assembled(*first, sums, laid.observation_cov.index[laid.group_rows], observed)
 
 
-def _assembled(
+def assembled(
     transition: RegressionMoments,
     initial_means: Array,
     initial_covs: Array,
     observation: RegressionMoments,
     entry: IntArray,
     observed: BoolArray | None,
+    numerics: str = STANDARD,
 ) -> Expectations:
     """Return the expectations; without `observed` all values are in the sums."""
     shape = observation.cross.shape[:2]
@@ -145,6 +169,7 @@ def _assembled(
         observed=frozen(np.ones(shape, dtype=bool)) if observed is None else observed,
         initial_means=initial_means,
         initial_covs=initial_covs,
+        numerics=numerics,
     )
 
 
@@ -159,7 +184,7 @@ def _with_spread(sums: Sums, H: Array) -> Sums:
     H (n, p, d) belongs to the groups, its missing rows 0, so that this waits until all V of a group are added up.
     """
     d = H.shape[2]
-    pushed = H @ _mirrored(sums.cov)
+    pushed = H @ mirrored(sums.cov)
     sums.residual[:] += pushed @ np.swapaxes(H, 1, 2)
     sums.cross[:, :, :d] -= pushed
     return sums
@@ -173,12 +198,12 @@ def assembled_sums(sums: Sums, H: Array | None = None) -> RegressionMoments:
     if H is not None:
         sums = _with_spread(sums, H)
     d = sums.cov.shape[1]
-    regressor = _mirrored(sums.regressor)
-    regressor[:, :d, :d] += _mirrored(sums.cov)
-    return RegressionMoments(_mirrored(sums.residual), sums.cross, regressor, sums.n_rows)
+    regressor = mirrored(sums.regressor)
+    regressor[:, :d, :d] += mirrored(sums.cov)
+    return RegressionMoments(mirrored(sums.residual), sums.cross, regressor, sums.n_rows)
 
 
-def _mirrored(lower: Array) -> Array:
+def mirrored(lower: Array) -> Array:
     """Return symmetric matrices from their lower triangles, in place."""
     rows, columns = _below(lower.shape[1])
     lower[:, columns, rows] = lower[:, rows, columns]

@@ -1,4 +1,4 @@
-"""The Kalman filter over one series, with missing entries, inputs, singular noise and exact diffuse starts."""
+"""The Kalman filter over the rows of all series: missing entries, inputs, singular noise, exact diffuse starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import NumericalError
-from kalman_em.inference.arguments import check_observations, check_system
 from kalman_em.inference.backward import factor_covs
 from kalman_em.inference.kernel_arrays import (
     BackwardSpace,
@@ -20,12 +19,9 @@ from kalman_em.inference.kernel_arrays import (
 )
 from kalman_em.inference.loops import filter_rows
 from kalman_em.inference.reduction import reduce_observations
-from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
+from kalman_em.inference.rows import Rows, SystemRows, Table
 from kalman_em.inference.sizes import sized
 from kalman_em.inference.steps import LOSSLESS, NOISY
-from kalman_em.observations import Observations
-from kalman_em.posteriors import FilteredStates
-from kalman_em.systems import LinearGaussianSystem
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +47,8 @@ class ReducedRows:
 class FilteredRows:
     """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`.
 
-    The covariances are tables of distinct ones, `cov_index` (N,) says which holds at each row.
+    The covariances are tables of distinct ones, `cov_index` (N,) says which holds at each row. `has_lost` says that an
+    observation took so much variance away that rounding may count.
     """
 
     reduced: ReducedRows
@@ -64,6 +61,7 @@ class FilteredRows:
     log_likelihoods: Array
     factors: Array
     columns: IntArray
+    has_lost: bool = False
 
     def arrays(self) -> Filtered:
         """Return what the backward loops read."""
@@ -118,7 +116,7 @@ def filter_all(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> Filtere
         If an observation is impossible under the system, or the log-likelihood is not finite.
     """
     filtered = filter_unchecked(laid, rows, freezes=freezes)
-    _check_finite(filtered.log_likelihoods, filtered.filtered_means, rows)
+    check_finite(filtered.log_likelihoods, filtered.filtered_means, rows)
     return filtered
 
 
@@ -135,7 +133,7 @@ def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> F
     while True:
         factors = np.zeros((room, d, d))
         log_likelihoods = reduced.leftover.copy()
-        needed, n_covs = filter_rows(
+        needed, n_covs, has_lost = filter_rows(
             sized(d),
             rows.starts,
             transitions_of(laid),
@@ -153,17 +151,18 @@ def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> F
         if needed <= room:
             break
         room = needed
-    parts = (
-        means[0],
-        covs[0, :n_covs],
-        means[1],
-        covs[1, :n_covs],
-        index,
-        log_likelihoods,
-        factors[:needed],
-        columns,
+    return FilteredRows(
+        reduced,
+        frozen(means[0]),
+        frozen(covs[0, :n_covs]),
+        frozen(means[1]),
+        frozen(covs[1, :n_covs]),
+        frozen(index),
+        frozen(log_likelihoods),
+        frozen(factors[:needed]),
+        frozen(columns),
+        has_lost,
     )
-    return FilteredRows(reduced, *(frozen(part) for part in parts))
 
 
 def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
@@ -189,94 +188,8 @@ def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
     )
 
 
-def kalman_filter(system: LinearGaussianSystem, observations: Observations) -> FilteredStates:
-    """Run the Kalman filter.
-
-    Each row is turned into independent scalar observations (R = L D L') and these are taken one by one, so that
-    a partly missing row uses what it has, no innovation covariance is inverted, and a diffuse start is exact.
-
-    Parameters
-    ----------
-    system : LinearGaussianSystem
-        d states, p observations.
-    observations : Observations
-        T rows of p values; NaN is missing. Carries the inputs, if the system has any.
-
-    Returns
-    -------
-    FilteredStates
-        Predicted and filtered moments, innovations, and the log-likelihood.
-
-    Raises
-    ------
-    InputError
-        If the arguments are not of those types (an array is wrapped in `Observations`), or the numbers of columns,
-        inputs or, for a system that varies in time, rows do not fit together.
-    NumericalError
-        If an observation contradicts what the system knows without error.
-
-    References
-    ----------
-    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, sections 4.3, 5.2 and 6.4.
-
-    Examples
-    --------
-    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter
-    >>> walk = LinearGaussianSystem(
-    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
-    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
-    >>> filtered = kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]]))
-    >>> filtered.filtered_means.round(3).tolist()
-    [[0.5], [0.5], [2.0]]
-    >>> round(filtered.log_likelihood, 4)
-    -4.0857
-    """
-    check_system(system)
-    check_observations(system, observations)
-    rows = stack_rows([observations])
-    laid = lay(system, rows)
-    result = filter_all(laid, rows)
-    innovations, innovation_covs = _innovations(laid, rows, result)
-    return FilteredStates(
-        predicted_means=result.predicted_means,
-        predicted_covs=result.at_rows(result.predicted_covs),
-        filtered_means=result.filtered_means,
-        filtered_covs=result.at_rows(result.filtered_covs),
-        log_likelihoods=result.log_likelihoods,
-        innovations=frozen(innovations),
-        innovation_covs=frozen(innovation_covs),
-        diffuse_factors=result.factors,
-        times=rows.times,
-    )
-
-
-def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Array]:
-    offset = laid.observation_offset.entries[laid.observation_offset.index]
-    if len(laid.observation.entries) == len(laid.observation_cov.entries) == 1:
-        # One H and R: as many distinct covariances as the filter has.
-        H, R = laid.observation.entries[0], laid.observation_cov.entries[0]
-        innovations = rows.values - result.predicted_means @ H.T - offset
-        covs = _predicted(H, R, result.predicted_covs)[result.cov_index]
-    else:
-        H = laid.observation.entries[laid.observation.index]
-        R = laid.observation_cov.entries[laid.observation_cov.index]
-        innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
-        covs = _predicted(H, R, result.at_rows(result.predicted_covs))
-    # The prediction of row t is diffuse while the state was diffuse after row t-1.
-    is_diffuse = np.concatenate([[laid.initial_columns > 0], result.columns[:-1] > 0])
-    innovations[is_diffuse] = np.nan
-    covs[is_diffuse] = np.nan
-    return innovations, covs
-
-
-def _predicted(H: Array, R: Array, covs: Array) -> Array:
-    """Return H P H' + R for each P, exactly symmetric."""
-    product = H @ covs @ np.swapaxes(H, -1, -2)
-    result: Array = 0.5 * (product + np.swapaxes(product, 1, 2)) + R
-    return result
-
-
-def _check_finite(log_likelihoods: Array, filtered_means: Array, rows: Rows) -> None:
+def check_finite(log_likelihoods: Array, filtered_means: Array, rows: Rows) -> None:
+    """Raise `NumericalError` naming the first row whose log-likelihood or mean is not finite."""
     bad = ~np.isfinite(log_likelihoods) | ~np.isfinite(filtered_means).all(axis=1)
     if not bad.any():
         return

@@ -91,7 +91,8 @@ class BackwardSpace(NamedTuple):
     """Scratch space of a backward pass, and where it stands.
 
     `place` holds, by the names in `backward`: the number of factors not yet used, which F and Q `whitened` is of, which
-    filtered covariance, F and Q `gain` and `conditional` are of, and whether the smoothed covariance has converged.
+    filtered covariance, F and Q `gain` and `conditional` are of, whether the smoothed covariance has converged, and
+    whether rounding has taken too many digits somewhere.
     """
 
     upper: Array
@@ -161,7 +162,7 @@ def forward_space(d: int, m: int) -> ForwardSpace:
 def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless: float) -> BackwardSpace:
     """Return the space for a pass back over rows that left `n_factors` diffuse factors; Q = L D L' of the table."""
     square = (d, d)
-    place = np.full(7, -1, dtype=np.int64)
+    place = np.full(8, -1, dtype=np.int64)
     place[0] = n_factors
     return BackwardSpace(
         upper=upper,

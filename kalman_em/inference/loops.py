@@ -8,6 +8,7 @@ from kalman_em.arrays import Array, IntArray
 from kalman_em.compiled import kernel
 from kalman_em.inference.backward import RESOLVED, UNRESOLVED, begin_series, move_back
 from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, ForwardSpace, GuardSpace, Scalars, Transitions
+from kalman_em.inference.numerics import LOST_DIGITS
 from kalman_em.inference.roots import is_well_spread, predict_root, root_of, update_root
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steps import (
@@ -37,7 +38,7 @@ def filter_rows(
     filtered: Filtered,
     log_likelihoods: Array,
     space: ForwardSpace,
-) -> tuple[int, int]:
+) -> tuple[int, int, bool]:
     """Run the Kalman filter over every series, filling `filtered` and adding to `log_likelihoods`.
 
     `initial_means` and `initial_covs` have one entry for all series, or one each. `log_likelihoods` comes holding the
@@ -45,7 +46,8 @@ def filter_rows(
     their tables: with `freezes`, rows over which they have converged share one. `filtered.columns[t]` is the number of
     diffuse columns left after row t; where it is not 0 the factor is stored in `filtered.factors`, one after another in
     the order of the rows. Returns how many were needed (more than there is room for means that the caller must come
-    again with more), and the number of entries in the covariance tables.
+    again with more), the number of entries in the covariance tables, and whether an observation took so much variance
+    away that its rounding may count.
     """
     F, F_index, c, c_index, Q, Q_index = transitions
     values, h, variances, counts, group_index, _ = scalars
@@ -53,7 +55,7 @@ def filter_rows(
     mean, cov, factor, gains, spreads, constants, work, pace, root, wide = space
     d = len(size)
     forget_pace(pace)
-    stored, last = 0, -1
+    stored, last, has_lost = 0, -1, False
     for s in range(starts.shape[0] - 1):
         own = s if initial_means.shape[0] > 1 else 0
         copy_vector(size, initial_means[own], mean)
@@ -127,6 +129,8 @@ def filter_rows(
                         )
                     total += log_density
                     spreads[i] = spread
+                    if spread > LOST_DIGITS * variances[g, i] > 0.0 and d > 1 and not is_rooted:
+                        has_lost = True
                     is_regular = is_regular and spread > 0.0
                 copy_matrix(size, cov, filtered_covs[last])
                 if is_rooted and n_columns == 0:
@@ -147,7 +151,7 @@ def filter_rows(
                 if stored < factors.shape[0]:
                     copy_matrix(size, factor, factors[stored])
                 stored += 1
-    return stored, last + 1
+    return stored, last + 1, has_lost
 
 
 @kernel

@@ -10,9 +10,8 @@ import numpy as np
 from kalman_em.arrays import Array, as_count, as_floats, as_input_rows, check_shape, frozen
 from kalman_em.errors import InputError
 from kalman_em.inference.arguments import check_generator, check_observations, check_system
-from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.kalman import smooth_by
 from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
-from kalman_em.inference.smoothing import smooth_all
 from kalman_em.linalg import square_root
 from kalman_em.observations import Observations
 from kalman_em.systems import LinearGaussianSystem
@@ -171,7 +170,7 @@ def _known_inputs(system: LinearGaussianSystem, inputs: Any, n_steps: int) -> Ar
 
 
 def _smoothed_means(laid: SystemRows, rows: Rows) -> Array:
-    return smooth_all(laid, rows.starts, filter_all(laid, rows)).smoothed_means
+    return smooth_by(laid, rows).smoothed_means
 
 
 def _without_offsets(laid: SystemRows) -> SystemRows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,9 +15,10 @@ from kalman_em.em.forms import is_of_independent_noise
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
-from kalman_em.inference.expectations import Expectations, RegressionMoments, expect_all
+from kalman_em.inference.e_step import expect_by, initial_scores_by
+from kalman_em.inference.expectations import Expectations, RegressionMoments
+from kalman_em.inference.numerics import AUTO, SQUARE_ROOT
 from kalman_em.inference.rows import Rows, lay
-from kalman_em.inference.scores import initial_scores
 from kalman_em.linalg import smallest_scaled_eigenvalue, solve_symmetric, symmetrised
 from kalman_em.models.bound import expected_gain
 from kalman_em.models.boundary import boundary_guesses
@@ -44,12 +45,13 @@ class LinearGaussianProblem:
     """EM for a specification and the rows of one or many series; its parameters are systems.
 
     `scale` (p,) is the standard deviation of each column of the data (the size of the values where they do not
-    vary): the unit in which changes and vanishing variances are judged.
+    vary): the unit in which changes and vanishing variances are judged. `numerics` is the arithmetic of the E-step.
     """
 
     specification: Specification
     rows: Rows
     scale: Array
+    numerics: str = AUTO
 
     @cached_property
     def _joint(self) -> dict[str, JointConstraint]:
@@ -61,7 +63,13 @@ class LinearGaussianProblem:
 
     def e_step(self, params: LinearGaussianSystem) -> tuple[Expectations, float]:
         """Return the expected second moments given the data, and the log-likelihood."""
-        return expect_all(lay(params, self.rows), self.rows, diagonal=self._has_independent_noise)
+        return expect_by(lay(params, self.rows), self.rows, self.numerics, diagonal=self._has_independent_noise)
+
+    def switched(self, expectations: Expectations) -> tuple[LinearGaussianProblem, str] | None:
+        """Return this problem with factors of covariances for good, once an E-step has needed them."""
+        if self.numerics == AUTO and expectations.numerics == SQUARE_ROOT:
+            return replace(self, numerics=SQUARE_ROOT), "square-root numerics"
+        return None
 
     def m_step(self, params: LinearGaussianSystem, expectations: Expectations) -> LinearGaussianSystem:
         """Return the parameters that maximise the expected complete log-likelihood."""
@@ -72,7 +80,7 @@ class LinearGaussianProblem:
         }
         system = params.replaced(**updated)
         if self.sets_initial_mean:
-            system = system.replaced(initial_mean=self._most_likely_start(system))
+            system = system.replaced(initial_mean=self._most_likely_start(system, expectations.numerics))
         return system
 
     def parameter_change(self, old: LinearGaussianSystem, new: LinearGaussianSystem) -> float:
@@ -210,7 +218,7 @@ class LinearGaussianProblem:
         P = self.specification.noise("initial_cov").fitted(np.zeros((d, d)))
         return bool(smallest_scaled_eigenvalue(P) <= SINGULAR or np.any(np.diagonal(P) <= 0.0))
 
-    def _most_likely_start(self, system: LinearGaussianSystem) -> Array:
+    def _most_likely_start(self, system: LinearGaussianSystem, numerics: str) -> Array:
         """Return m that maximises the likelihood itself, all else given (an ECME step).
 
         The log-likelihood is a parabola in m, whose score and information one backward pass gives; directions
@@ -220,7 +228,8 @@ class LinearGaussianProblem:
         ----------
         Liu and Rubin, The ECME algorithm, Biometrika 81 (1994).
         """
-        scores, information = initial_scores(lay(system, self.rows), self.rows)
+        arithmetic = SQUARE_ROOT if numerics == SQUARE_ROOT else self.numerics
+        scores, information = initial_scores_by(lay(system, self.rows), self.rows, arithmetic)
         design = self.specification.constraint("initial_mean").design
         normal = design.T @ information.sum(axis=0) @ design
         right = design.T @ scores.sum(axis=0)

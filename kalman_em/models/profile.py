@@ -11,7 +11,7 @@ import scipy
 
 from kalman_em.arrays import Array
 from kalman_em.errors import NumericalError
-from kalman_em.inference.filtering import kalman_filter
+from kalman_em.inference.kalman import kalman_filter
 from kalman_em.models.component import Component
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification

@@ -8,7 +8,7 @@ from support.systems import random_observations, random_system
 
 import kalman_em as kem
 from kalman_em.inference import sizes
-from kalman_em.inference.expectations import _expect
+from kalman_em.inference.expectations import expect_filtered
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.inference.smoothing import smooth_all
@@ -45,7 +45,7 @@ def check(system, *series):
     left, right = smooth_all(laid, rows.starts, quick), smooth_all(laid, rows.starts, full)
     for name in ("smoothed_means", "smoothed_covs", "lag_one_covs"):
         same(getattr(left, name), getattr(right, name))
-    left, right = _expect(laid, rows, quick), _expect(laid, rows, full)
+    left, right = expect_filtered(laid, rows, quick), expect_filtered(laid, rows, full)
     for kind in ("transition", "observation"):
         for name in ("residual", "cross", "regressor", "count"):
             same(getattr(getattr(left, kind), name), getattr(getattr(right, kind), name), scale=rows.n_rows)
@@ -104,10 +104,10 @@ def test_unrolled_loops_compute_the_same(d, monkeypatch):
     system, one = draw([6, d], d, 2, missing_rows=(5, 6))
     laid, rows = laid_over(system, one)
     unrolled = filter_all(laid, rows)
-    unrolled_sums = _expect(laid, rows, unrolled)
+    unrolled_sums = expect_filtered(laid, rows, unrolled)
     monkeypatch.setattr(sizes, "LARGEST_UNROLLED", 0)
     general = filter_all(laid, rows)
-    sums = _expect(laid, rows, general)
+    sums = expect_filtered(laid, rows, general)
     same(unrolled.log_likelihoods, general.log_likelihoods)
     same(unrolled.filtered_means, general.filtered_means)
     same(unrolled_sums.transition.residual, sums.transition.residual)

@@ -1,0 +1,270 @@
+"""The public filter and smoother over one series, and the choice between covariances and their factors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kalman_em.arrays import Array, frozen
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.arguments import check_filtered, check_observations, check_system
+from kalman_em.inference.filtering import FilteredRows, ReducedRows, filter_all, reduce_rows
+from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, LostDigits, check_numerics, has_lost_digits
+from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
+from kalman_em.inference.smoothing import SmoothedRows, smooth_all
+from kalman_em.inference.square_root import FactoredRows, filter_factors, smooth_factors
+from kalman_em.observations import Observations
+from kalman_em.posteriors import FilteredStates, SmoothedStates
+from kalman_em.systems import LinearGaussianSystem
+
+
+def kalman_filter(system: LinearGaussianSystem, observations: Observations, *, numerics: str = AUTO) -> FilteredStates:
+    """Run the Kalman filter.
+
+    Each row is turned into independent scalar observations (R = L D L') and these are taken one by one, so that
+    a partly missing row uses what it has, no innovation covariance is inverted, and a diffuse start is exact.
+
+    Parameters
+    ----------
+    system : LinearGaussianSystem
+        d states, p observations.
+    observations : Observations
+        T rows of p values; NaN is missing. Carries the inputs, if the system has any.
+    numerics : {"auto", "standard", "square_root"}
+        "standard" carries covariances, "square_root" their triangular factors, at several times the cost. "auto" is
+        "standard", and "square_root" where that fails by rounding: a variance below 0, one fallen by more than 1e8 in a
+        step, an observation with less noise than 1e-8 of its spread, or one that seems impossible.
+
+    Returns
+    -------
+    FilteredStates
+        Predicted and filtered moments, innovations, and the log-likelihood; `numerics` says which path gave them.
+
+    Raises
+    ------
+    InputError
+        If the arguments are not of those types (an array is wrapped in `Observations`), the numbers of columns,
+        inputs or, for a system that varies in time, rows do not fit together, or `numerics` is another word.
+    NumericalError
+        If an observation contradicts what the system knows without error.
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, sections 4.3, 5.2 and 6.4; for
+    "square_root" Bierman, Factorization Methods for Discrete Sequential Estimation, 1977, chapter V, and Kailath,
+    Sayed and Hassibi, Linear Estimation, 2000, chapter 12.
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
+    >>> filtered = kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]]))
+    >>> filtered.filtered_means.round(3).tolist()
+    [[0.5], [0.5], [2.0]]
+    >>> round(filtered.log_likelihood, 4), filtered.numerics
+    (-4.0857, 'standard')
+    """
+    check_system(system)
+    check_observations(system, observations)
+    check_numerics(numerics)
+    rows = stack_rows([observations])
+    laid = lay(system, rows)
+    found = filter_by(laid, rows, numerics)
+    result = found.as_covariances() if isinstance(found, FactoredRows) else found
+    innovations, innovation_covs = _innovations(laid, rows, result)
+    return FilteredStates(
+        predicted_means=result.predicted_means,
+        predicted_covs=result.at_rows(result.predicted_covs),
+        filtered_means=result.filtered_means,
+        filtered_covs=result.at_rows(result.filtered_covs),
+        log_likelihoods=result.log_likelihoods,
+        innovations=frozen(innovations),
+        innovation_covs=frozen(innovation_covs),
+        diffuse_factors=result.factors,
+        times=rows.times,
+        numerics=SQUARE_ROOT if isinstance(found, FactoredRows) else STANDARD,
+        observations=observations,
+    )
+
+
+def filter_by(laid: SystemRows, rows: Rows, numerics: str) -> FilteredRows | FactoredRows:
+    """Filter every series of `rows` in the arithmetic that `numerics` says; "auto" takes factors where it must.
+
+    Raises
+    ------
+    NumericalError
+        If an observation is impossible under the system, or the log-likelihood is not finite.
+    """
+    if numerics == SQUARE_ROOT:
+        return filter_factors(laid, rows)
+    try:
+        found = filter_all(laid, rows)
+    except NumericalError:
+        if numerics == STANDARD:
+            raise
+        return filter_factors(laid, rows)
+    if numerics == AUTO and (found.has_lost or has_lost_digits(found.predicted_covs, found.filtered_covs)):
+        return filter_factors(laid, rows)
+    return found
+
+
+def smooth_by(laid: SystemRows, rows: Rows, numerics: str = AUTO) -> SmoothedRows:
+    """Filter and smooth every series of `rows`; "auto" takes factors where it must.
+
+    Raises
+    ------
+    NumericalError
+        If the filter fails, or a diffuse start is never resolved.
+    """
+    found = filter_by(laid, rows, numerics)
+    if isinstance(found, FilteredRows):
+        try:
+            return smooth_all(laid, rows.starts, found, watched=numerics == AUTO)
+        except LostDigits:
+            found = filter_factors(laid, rows)
+    return smooth_factors(laid, rows.starts, found)
+
+
+def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Array]:
+    offset = laid.observation_offset.entries[laid.observation_offset.index]
+    if len(laid.observation.entries) == len(laid.observation_cov.entries) == 1:
+        # One H and R: as many distinct covariances as the filter has.
+        H, R = laid.observation.entries[0], laid.observation_cov.entries[0]
+        innovations = rows.values - result.predicted_means @ H.T - offset
+        covs = _predicted(H, R, result.predicted_covs)[result.cov_index]
+    else:
+        H = laid.observation.entries[laid.observation.index]
+        R = laid.observation_cov.entries[laid.observation_cov.index]
+        innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
+        covs = _predicted(H, R, result.at_rows(result.predicted_covs))
+    # The prediction of row t is diffuse while the state was diffuse after row t-1.
+    is_diffuse = np.concatenate([[laid.initial_columns > 0], result.columns[:-1] > 0])
+    innovations[is_diffuse] = np.nan
+    covs[is_diffuse] = np.nan
+    return innovations, covs
+
+
+def _predicted(H: Array, R: Array, covs: Array) -> Array:
+    """Return H P H' + R for each P, exactly symmetric."""
+    product = H @ covs @ np.swapaxes(H, -1, -2)
+    result: Array = 0.5 * (product + np.swapaxes(product, 1, 2)) + R
+    return result
+
+
+def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates, *, numerics: str = AUTO) -> SmoothedStates:
+    """Run the smoother back over a filtered series.
+
+    The state at t given the state at t+1 and y[0..t] is again a filter update, with x[t+1] in the place of the
+    observation; it needs no inverse of a covariance, and holds for singular Q and for diffuse starts.
+
+    Parameters
+    ----------
+    system : LinearGaussianSystem
+        The system that was filtered.
+    filtered : FilteredStates
+        The result of `kalman_filter` for that system.
+    numerics : {"auto", "standard", "square_root"}
+        As for `kalman_filter`. "auto" takes "square_root" where the filter did, or where a variance falls by more than
+        1e12 or rounding grows by as much; the filter is then run once more with factors.
+
+    Returns
+    -------
+    SmoothedStates
+        Smoothed means (T, d) and covariances (T, d, d), and lag-one covariances (T-1, d, d), entry t being
+        Cov[x[t+1], x[t] given all y]; `numerics` says which path gave them.
+
+    Raises
+    ------
+    InputError
+        If the arguments are not of those types, the dimensions of system and filtered states differ, or `numerics` is
+        another word, or "square_root" for states that do not know their observations.
+    NumericalError
+        If the observations never resolve a diffuse element of the initial state.
+
+    References
+    ----------
+    Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal 3 (1965),
+    equations (3.29)-(3.31); Shumway and Stoffer, Time Series Analysis and Its Applications, 4th ed. 2017,
+    properties 6.2 and 6.3; for "square_root" Kailath, Sayed and Hassibi, Linear Estimation, 2000, chapters 10 and 12.
+
+    Examples
+    --------
+    >>> from kalman_em import LinearGaussianSystem, Observations, kalman_filter, rts_smoother
+    >>> walk = LinearGaussianSystem(
+    ...     transition_matrix=[[1.0]], transition_cov=[[1.0]], observation_matrix=[[1.0]],
+    ...     observation_cov=[[2.0]], initial_mean=[0.0], initial_cov=[[2.0]])
+    >>> filtered = kalman_filter(walk, Observations([[1.0], [float("nan")], [3.0]]))
+    >>> smoothed = rts_smoother(walk, filtered)
+    >>> smoothed.smoothed_means.round(3).tolist()
+    [[1.0], [1.5], [2.0]]
+    >>> smoothed.lag_one_covs.shape
+    (2, 1, 1)
+    """
+    check_system(system)
+    check_filtered(system, filtered)
+    check_numerics(numerics)
+    if numerics == SQUARE_ROOT and filtered.observations is None:
+        raise InputError(
+            "filtered: expected states that know their observations, as kalman_filter returns them, for "
+            "numerics='square_root'; got none"
+        )
+    can_refilter = numerics != STANDARD and filtered.observations is not None
+    if numerics == SQUARE_ROOT or (can_refilter and filtered.numerics == SQUARE_ROOT):
+        return _smoothed_by_factors(system, filtered)
+    try:
+        return _smoothed(system, filtered, watched=can_refilter)
+    except LostDigits:
+        return _smoothed_by_factors(system, filtered)
+
+
+def _smoothed(system: LinearGaussianSystem, filtered: FilteredStates, *, watched: bool) -> SmoothedStates:
+    n_steps, d = filtered.filtered_means.shape
+    laid, reduced = _reduced_innovations(system, filtered)
+    columns = np.zeros(n_steps, dtype=np.int64)
+    columns[: filtered.n_diffuse_steps] = np.any(filtered.diffuse_factors != 0.0, axis=1).sum(axis=1)
+    # Where the filter had converged its covariances are the same numbers row after row.
+    P = filtered.filtered_covs
+    is_new = np.concatenate([[True], np.any(P[1:] != P[:-1], axis=(1, 2))])
+    is_new[1:] |= np.any(filtered.predicted_covs[1:] != filtered.predicted_covs[:-1], axis=(1, 2))
+    rows = FilteredRows(
+        reduced=reduced,
+        predicted_means=filtered.predicted_means,
+        predicted_covs=frozen(filtered.predicted_covs[is_new]),
+        filtered_means=filtered.filtered_means,
+        filtered_covs=frozen(P[is_new]),
+        cov_index=frozen(np.cumsum(is_new) - 1),
+        log_likelihoods=filtered.log_likelihoods,
+        factors=filtered.diffuse_factors,
+        columns=frozen(columns),
+    )
+    starts = frozen(np.array([0, n_steps], dtype=np.int64))
+    result = smooth_all(laid, starts, rows, prior_means=frozen(np.zeros((n_steps, d))), watched=watched)
+    return SmoothedStates(
+        smoothed_means=result.smoothed_means,
+        smoothed_covs=result.smoothed_covs,
+        lag_one_covs=result.lag_one_covs[:-1],
+    )
+
+
+def _smoothed_by_factors(system: LinearGaussianSystem, filtered: FilteredStates) -> SmoothedStates:
+    assert filtered.observations is not None  # the caller has looked
+    rows = stack_rows([filtered.observations])
+    laid = lay(system, rows)
+    result = smooth_factors(laid, rows.starts, filter_factors(laid, rows))
+    return SmoothedStates(
+        smoothed_means=result.smoothed_means,
+        smoothed_covs=result.smoothed_covs,
+        lag_one_covs=result.lag_one_covs[:-1],
+        numerics=SQUARE_ROOT,
+    )
+
+
+def _reduced_innovations(system: LinearGaussianSystem, filtered: FilteredStates) -> tuple[SystemRows, ReducedRows]:
+    """Return the system laid over the innovations, which stand for the observations: both are NaN where missing."""
+    innovations = filtered.innovations
+    inputs = np.zeros((len(innovations), system.input_dim)) if system.input_dim else None
+    laid = lay(system, stack_rows([Observations(innovations, times=filtered.times, inputs=inputs)]))
+    n_steps, p = innovations.shape
+    no_offset = Table(frozen(np.zeros((1, p))), frozen(np.zeros(n_steps, dtype=np.int64)))
+    return laid, reduce_rows(laid, innovations, no_offset)

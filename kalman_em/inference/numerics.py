@@ -1,0 +1,34 @@
+"""Which arithmetic filter and smoother use, and when covariances have lost too many digits to be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.errors import InputError, NumericalError, unknown_name
+
+AUTO, STANDARD, SQUARE_ROOT = "auto", "standard", "square_root"
+NUMERICS = [AUTO, STANDARD, SQUARE_ROOT]
+# A variance that falls by this factor in one step keeps eight digits at most: the rest was subtracted away.
+LOST_DIGITS = 1e8
+# In the smoother nothing is carried on from such a row but the variances before it: four digits will do.
+LOST_IN_SMOOTHING = 1e12
+
+
+class LostDigits(NumericalError):
+    """Rounding has taken too many digits of a covariance; factors would have kept them."""
+
+
+def check_numerics(numerics: Any) -> None:
+    """Raise `InputError` unless `numerics` is "auto", "standard" or "square_root"."""
+    if not isinstance(numerics, str) or numerics not in NUMERICS:
+        raise InputError(unknown_name("numerics", numerics, NUMERICS))
+
+
+def has_lost_digits(before: Array, after: Array) -> bool:
+    """Return whether the variances of any covariance (n, d, d) fall by `LOST_DIGITS` from `before`, or below 0."""
+    old, new = np.diagonal(before, axis1=1, axis2=2), np.diagonal(after, axis1=1, axis2=2)
+    # To 0 itself is no loss: what is known without error is known.
+    return bool(np.any(new < 0.0) or np.any((old > LOST_DIGITS * new) & (new > 0.0)))

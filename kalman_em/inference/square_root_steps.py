@@ -1,0 +1,277 @@
+"""The atomic steps on factors of covariances, compiled: nothing here squares a standard deviation and subtracts.
+
+A state is a mean, a factor L of its covariance in lower echelon form (the first entry of each column below that of
+the column before it) and, while some direction of it is diffuse, the factor A: x ~ N(mean, L L' + κ A A'). Columns of
+zeros stand at the end, so a singular covariance simply has fewer columns, and an exact observation takes one away.
+"""
+
+from __future__ import annotations
+
+import math
+
+from kalman_em.arrays import Array
+from kalman_em.compiled import kernel
+from kalman_em.inference.steps import LOG_2PI
+
+# What is left of a row after its projection on the rows above, in parts of the row, when that is rounding alone.
+RANK = 1e-14
+# A sum that cancels to this part of its terms is rounding: factors lose digits once, not twice as covariances do.
+NOTHING = 1e-12
+
+
+@kernel
+def triangularise(matrix: Array, n_rows: int, n_top: int, n_columns: int, n_judged: int) -> int:
+    """Turn the first `n_top` rows into lower echelon form by reflections of the columns; return its number of columns.
+
+    A reflection of the columns leaves `matrix` times its transpose as it is. The largest entry of the row comes first,
+    so that columns of very different size keep their own digits (Cox and Higham 1998, Stability of Householder QR
+    factorization for weighted least squares problems). Of the first `n_judged` rows what is left is set to 0 where it
+    is rounding.
+    """
+    column = 0
+    for i in range(n_top):
+        largest, at = 0.0, column
+        for j in range(column, n_columns):
+            if abs(matrix[i, j]) > largest:
+                largest, at = abs(matrix[i, j]), j
+        if largest == 0.0:
+            continue
+        square, n_others = 0.0, -1
+        for j in range(column, n_columns):
+            if matrix[i, j] != 0.0:
+                square += (matrix[i, j] / largest) ** 2
+                n_others += 1
+        norm = largest * math.sqrt(square)
+        if i < n_judged:
+            before = 0.0
+            for j in range(column):
+                before = max(before, abs(matrix[i, j]))
+            if norm <= RANK * before:
+                for j in range(column, n_columns):
+                    matrix[i, j] = 0.0
+                continue
+        if at != column:
+            for r in range(i, n_rows):
+                matrix[r, column], matrix[r, at] = matrix[r, at], matrix[r, column]
+        # Not where the norm is larger: an entry too small for that still counts.
+        if n_others > 0:
+            first = matrix[i, column]
+            # I - v v' / (norm (norm + |first|)) with v = row - alpha e takes the row to alpha e.
+            alpha = -norm if first > 0.0 else norm
+            shifted = (first - alpha) / norm
+            for r in range(i + 1, n_rows):
+                total = matrix[r, column] * shifted
+                for j in range(column + 1, n_columns):
+                    total += matrix[r, j] * (matrix[i, j] / norm)
+                if total != 0.0:
+                    total /= abs(shifted)
+                    matrix[r, column] -= total * shifted
+                    for j in range(column + 1, n_columns):
+                        matrix[r, j] -= total * (matrix[i, j] / norm)
+            matrix[i, column] = alpha
+            for j in range(column + 1, n_columns):
+                matrix[i, j] = 0.0
+        column += 1
+        if column == n_columns:
+            break
+    return column
+
+
+@kernel
+def project(h: Array, factor: Array, n_columns: int, projected: Array) -> float:
+    """Fill `projected` with L'h and return its norm."""
+    square = 0.0
+    for j in range(n_columns):
+        total = 0.0
+        for i in range(h.shape[0]):
+            total += h[i] * factor[i, j]
+        projected[j] = total
+        square += total * total
+    return math.sqrt(square)
+
+
+@kernel
+def size_of(h: Array, scale: Array) -> float:
+    """Return the sum of |h| times `scale`: what h'x would be without cancellation."""
+    total = 0.0
+    for i in range(h.shape[0]):
+        total += abs(h[i]) * scale[i]
+    return total
+
+
+@kernel
+def rotate(factor: Array, n_rows: int, n_columns: int, projected: Array, deviation: float, gain: Array) -> float:
+    """Condition the factor, in place, on h'x + v of standard deviation `deviation`; fill the gain; return the spread.
+
+    Rotations from the last column to the first take [deviation, h'L; 0, L] to [s, 0; K s, L+] (Carlson 1973, Fast
+    triangular formulation of the square root filter; Bierman 1977, section V.3). The first entry of every column is
+    only ever multiplied, so it keeps its relative accuracy however much is learnt; an exact observation
+    (deviation 0) ends with one column less.
+    """
+    for i in range(n_rows):
+        gain[i] = 0.0
+    s = deviation
+    for j in range(n_columns - 1, -1, -1):
+        a = projected[j]
+        if a == 0.0:
+            continue
+        larger = math.sqrt(s * s + a * a)
+        cosine, sine = s / larger, a / larger
+        for i in range(n_rows):
+            entry = factor[i, j]
+            factor[i, j] = cosine * entry - sine * gain[i]
+            gain[i] = cosine * gain[i] + sine * entry
+        s = larger
+    for i in range(n_rows):
+        gain[i] /= s
+    return s
+
+
+@kernel
+def compact(factor: Array, n_rows: int, n_columns: int) -> int:
+    """Move columns of zeros to the end; return how many others there are."""
+    kept = 0
+    for j in range(n_columns):
+        is_null = True
+        for i in range(n_rows):
+            if factor[i, j] != 0.0:
+                is_null = False
+                break
+        if is_null:
+            continue
+        if kept < j:
+            for i in range(n_rows):
+                factor[i, kept] = factor[i, j]
+                factor[i, j] = 0.0
+        kept += 1
+    return kept
+
+
+@kernel
+def project_diffuse(h: Array, diffuse: Array, n_diffuse: int, weights: Array) -> float:
+    """Fill `weights` with A'h, 0 where it is rounding, and return the norm."""
+    square = 0.0
+    for j in range(n_diffuse):
+        total, scale = 0.0, 0.0
+        for i in range(h.shape[0]):
+            term = diffuse[i, j] * h[i]
+            total += term
+            scale += abs(term)
+        weights[j] = total if abs(total) > NOTHING * scale else 0.0
+        square += weights[j] * weights[j]
+    return math.sqrt(square)
+
+
+@kernel
+def resolve(
+    factor: Array,
+    n_rows: int,
+    n_top: int,
+    n_columns: int,
+    width: int,
+    diffuse: Array,
+    n_diffuse: int,
+    projected: Array,
+    weights: Array,
+    norm: float,
+    deviation: float,
+    gain: Array,
+) -> tuple[int, int]:
+    """Condition on an observation that sees a diffuse direction; return how many columns of L it sees next, and of A.
+
+    K = A w / w'w; L+ = [L - K h'L, K deviation], and A loses the direction w (Durbin and Koopman 2012, section 5.2).
+    """
+    for i in range(n_rows):
+        total = 0.0
+        for j in range(n_diffuse):
+            total += diffuse[i, j] * (weights[j] / norm)
+        gain[i] = total / norm
+        for j in range(n_columns):
+            factor[i, j] -= gain[i] * projected[j]
+        factor[i, width] = gain[i] * deviation
+    n_columns = triangularise(factor, n_rows, n_top, width + 1, n_top)
+    # A Householder reflection takes w to the first axis; the other columns stay.
+    weights[0] += norm if weights[0] >= 0.0 else -norm
+    square = 0.0
+    for j in range(n_diffuse):
+        square += weights[j] * weights[j]
+    for i in range(n_rows):
+        total, extent = 0.0, 0.0
+        for j in range(n_diffuse):
+            total += diffuse[i, j] * weights[j]
+            extent = max(extent, abs(diffuse[i, j]))
+        total *= 2.0 / square
+        for j in range(1, n_diffuse):
+            entry = diffuse[i, j] - total * weights[j]
+            diffuse[i, j - 1] = entry if abs(entry) > NOTHING * extent else 0.0
+        diffuse[i, n_diffuse - 1] = 0.0
+    return n_columns, compact(diffuse, n_rows, n_diffuse - 1)
+
+
+@kernel
+def observe(
+    h: Array,
+    error: float,
+    deviation: float,
+    smallest: float,
+    factor: Array,
+    n_rows: int,
+    n_columns: int,
+    width: int,
+    diffuse: Array,
+    n_diffuse: int,
+    projected: Array,
+    weights: Array,
+    gain: Array,
+    mean: Array,
+) -> tuple[float, float, int, int]:
+    """Condition mean, factor and diffuse factor on h'x + v, whose value differs from the mean by `error`, in place.
+
+    h loads on the first rows, which are in echelon form and have the first `n_columns` of `width` columns; the other
+    rows go along. Returns the log density, the spread (0 where it is no more than `smallest` and there was nothing to
+    learn, -1 where it was infinite: `width` has then grown by one), `n_columns`, and the number of columns of A.
+    """
+    norm = 0.0
+    if n_diffuse > 0:
+        norm = project_diffuse(h, diffuse, n_diffuse, weights)
+    spread = project(h, factor, n_columns, projected)
+    if norm > 0.0:
+        n_columns, n_diffuse = resolve(
+            factor, n_rows, h.shape[0], n_columns, width, diffuse, n_diffuse, projected, weights, norm, deviation, gain
+        )
+        log_density, spread = -0.5 * LOG_2PI - math.log(norm), -1.0
+    elif deviation == 0.0 and spread <= smallest:
+        return 0.0, 0.0, n_columns, n_diffuse
+    else:
+        spread = rotate(factor, n_rows, n_columns, projected, deviation, gain)
+        log_density = -0.5 * (LOG_2PI + (error / spread) ** 2) - math.log(spread)
+    for i in range(n_rows):
+        mean[i] += gain[i] * error
+    return log_density, spread, n_columns, n_diffuse
+
+
+@kernel
+def push(matrix: Array, factor: Array, n_columns: int, first: int, moved: Array) -> None:
+    """Fill the columns of `moved` from `first` on with `matrix` times the factor."""
+    d = matrix.shape[0]
+    for i in range(d):
+        for j in range(n_columns):
+            total = 0.0
+            for k in range(d):
+                total += matrix[i, k] * factor[k, j]
+            moved[i, first + j] = total
+
+
+@kernel
+def push_diffuse(matrix: Array, diffuse: Array, n_diffuse: int, moved: Array) -> int:
+    """Fill `moved` with `matrix` times A, columns that cancel to nothing dropped; return the number of columns."""
+    d = matrix.shape[0]
+    for i in range(d):
+        for j in range(n_diffuse):
+            total, scale = 0.0, 0.0
+            for k in range(d):
+                term = matrix[i, k] * diffuse[k, j]
+                total += term
+                scale += abs(term)
+            moved[i, j] = total if abs(total) > NOTHING * scale else 0.0
+    return compact(moved, d, n_diffuse)
