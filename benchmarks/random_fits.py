@@ -31,6 +31,8 @@ STOPS = ("converged", "max_iterations", "degenerate_covariance", "objective_fell
 REFUSALS = ("InputError", "NumericalError")
 FAULTS = ("fall", "fall before degenerate_covariance", "not finite", "negative variance", "exception", "warning")
 FORECAST_STEPS = 3
+# How the states of a `LinearGaussian` start.
+START_KINDS = ("default", "learnt", "known", "diffuse", "stationary", "mixed")
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _model(rng: np.random.Generator, kind: str, p: int, scale: np.ndarray, n_inp
     is_plain = isinstance(chosen["transition_cov"], kem.Full) and "transition_offset" not in chosen and not n_inputs
     if known and is_plain and d > 1 and rng.random() < 0.5:
         chosen["noise_selection"] = np.eye(d)[:, : rng.integers(1, d)]
-    start = rng.choice(["default", "learnt", "known", "diffuse"], p=[0.4, 0.25, 0.2, 0.15])
+    start = rng.choice(START_KINDS, p=[0.3, 0.18, 0.12, 0.12, 0.14, 0.14])
     has_scale = isinstance(chosen["observation_matrix"], kem.Fixed) or isinstance(chosen["transition_cov"], kem.Fixed)
     if start == "learnt":
         chosen["initial_cov"] = [kem.Full(), kem.Diagonal(), kem.Isotropic()][rng.integers(3)]
@@ -175,9 +177,38 @@ def _model(rng: np.random.Generator, kind: str, p: int, scale: np.ndarray, n_inp
         chosen["initial_mean"] = kem.Fixed(rng.standard_normal(d)) if rng.random() < 0.5 else kem.Full()
     elif start == "diffuse" and has_scale:
         chosen["initial_cov"] = kem.Diffuse()
-    if start in ("learnt", "known") and rng.random() < 0.3:
+    elif start == "stationary":
+        chosen["initial_cov"] = kem.Stationary()
+        if rng.random() < 0.2:
+            chosen["initial_mean"] = kem.Full()
+    elif start == "mixed":
+        chosen |= _mixed_start(rng, d, has_scale)
+    if start in ("learnt", "known", "stationary", "mixed") and rng.random() < 0.3:
         chosen["initial_step"] = "before"
     return kem.LinearGaussian(d, p, **chosen)
+
+
+def _mixed_start(rng: np.random.Generator, d: int, has_scale: bool) -> dict[str, Any]:
+    """Return an initial covariance of several blocks, and a transition matrix in which no block moves another."""
+    kinds = ["stationary", "learnt", "known", *(["diffuse"] if has_scale else [])]
+    blocks = []
+    while (size := d - sum(n for _, n in blocks)) > 0:
+        n = int(rng.integers(1, size + 1))
+        kind = kinds[rng.integers(len(kinds))]
+        learnt = [kem.Full(), kem.Diagonal(), kem.Isotropic()][rng.integers(3)]
+        form = {"stationary": kem.Stationary(), "diffuse": kem.Diffuse(), "learnt": learnt}.get(kind)
+        blocks.append((kem.Fixed(_cov(rng, n)) if form is None else form, n))
+    chosen: dict[str, Any] = {"initial_cov": kem.BlockDiagonal(blocks)}
+    if rng.random() < 0.5:
+        chosen["transition_matrix"] = kem.Diagonal()
+    else:
+        F = np.zeros((d, d))
+        first = 0
+        for _, n in blocks:
+            F[first : first + n, first : first + n] = _transition(rng, n)
+            first += n
+        chosen["transition_matrix"] = kem.Fixed(F)
+    return chosen
 
 
 def _described(model: Any) -> str:
@@ -188,6 +219,8 @@ def _described(model: Any) -> str:
         shown = value if isinstance(value, int | str) else type(value).__name__
         if isinstance(value, kem.Fixed) and not np.any(value.value):
             shown = 0
+        if isinstance(value, kem.BlockDiagonal):
+            shown = "+".join(f"{type(form).__name__}{size}" for form, size in value.blocks)
         if value is not None:
             parts.append(f"{field.name}={shown}")
     return f"{type(model).__name__}({', '.join(parts)})"

@@ -19,6 +19,7 @@ from kalman_em.em.forms import (
     Partly,
     Pattern,
     Scaled,
+    Stationary,
 )
 from kalman_em.em.loop import run_em
 from kalman_em.em.problem import EMProblem
@@ -36,6 +37,7 @@ from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.inference.online import predict, update
 from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
+from kalman_em.inference.stationary import stationary_moments
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
@@ -117,6 +119,7 @@ __all__ = [
     "Singer",
     "SmoothTrend",
     "SmoothedStates",
+    "Stationary",
     "StopReason",
     "Stopping",
     "Structural",
@@ -138,6 +141,7 @@ __all__ = [
     "sample_states",
     "sensor_columns",
     "simulate",
+    "stationary_moments",
     "update",
 ]
 

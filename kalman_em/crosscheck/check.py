@@ -13,6 +13,7 @@ from kalman_em.crosscheck.outside import Climb, climb
 from kalman_em.crosscheck.own_start import described, own_start
 from kalman_em.crosscheck.report import SAME_LIKELIHOOD, CrossCheck
 from kalman_em.crosscheck.smoothing import SamePoint, same_point
+from kalman_em.crosscheck.start import outside_start
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import InputError
 from kalman_em.fitting.result import Fit
@@ -73,7 +74,8 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
     if not isinstance(max_iterations, int | np.integer) or isinstance(max_iterations, bool) or max_iterations < 1:
         raise InputError(f"max_iterations: expected a whole number of at least 1, got {max_iterations!r}")
     specification, system = fitted.specification, fitted.system
-    point = same_point(system, with_leading_rows(fitted.panel, specification), fitted.log_likelihood, SAME_LIKELIHOOD)
+    led = with_leading_rows(fitted.panel, specification)
+    point = same_point(system, led, fitted.log_likelihood, SAME_LIKELIHOOD, outside_start(specification))
     climbs, unavailable = _climbs(fitted, int(max_iterations), point.unit)
     basis = free_basis_dimension(specification, system) if any(climbs) else 0
     compared, best = _compared(climbs, basis)

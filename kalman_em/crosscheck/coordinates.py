@@ -52,6 +52,7 @@ class Coordinates:
 
     origin: LinearGaussianSystem
     pieces: tuple[Piece, ...]
+    specification: Specification
 
     @property
     def size(self) -> int:
@@ -69,7 +70,7 @@ class Coordinates:
 
     def system(self, vector: Array) -> LinearGaussianSystem:
         """Return the system at `vector`."""
-        return self.origin.replaced(**self.values(vector))
+        return self.specification.settled(self.origin.replaced(**self.values(vector)))
 
 
 def coordinates(
@@ -100,7 +101,7 @@ def coordinates(
                 specification.noise(name), getattr(origin, name), np.where(deviations > 0.0, deviations, 1.0)
             )
             pieces.append(Piece(size, lambda vector, name=name, members=members: {name: members(vector)}))  # type: ignore[misc]
-    return Coordinates(origin, tuple(pieces))
+    return Coordinates(origin, tuple(pieces), specification)
 
 
 def noise_members(step: NoiseStep, origin: Array, deviations: Array) -> tuple[int, Callable[[Array], Array]]:

@@ -31,7 +31,7 @@ def free_basis_dimension(specification: Specification, system: LinearGaussianSys
     for name in COEFFICIENTS:
         if not specification.has(name) or name in ("observation_offset", "observation_input"):
             continue
-        if name == "initial_mean" and specification.is_diffuse:
+        if name == "initial_mean" and not specification.initial.others.any():
             continue
         design = specification.constraint(name).design
         changes = [_changed(name, getattr(system, name), A) for A in generators]

@@ -14,7 +14,8 @@ from statsmodels.tsa.statespace.mlemodel import MLEModel
 
 from kalman_em.arrays import Array
 from kalman_em.crosscheck.coordinates import Coordinates
-from kalman_em.errors import InputError
+from kalman_em.crosscheck.start import OutsideStart, initialization, outside_start
+from kalman_em.errors import NumericalError
 from kalman_em.linalg import smallest_scaled_eigenvalue
 from kalman_em.observations import Observations, Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -29,7 +30,8 @@ class OutsideModel(MLEModel):  # type: ignore[misc]
     """A statsmodels model of one series, and of its siblings: the log-likelihood is the sum.
 
     With `coordinates` its parameters are those coordinates; without, it has none and stays at `system`. The columns
-    are divided by `unit` (p,) on the way in, and `jacobian` is what that adds to the log-likelihood of the data.
+    are divided by `unit` (p,) on the way in, and `jacobian` is what that adds to the log-likelihood of the data. The
+    `start` says which blocks of the first state are stationary: statsmodels finds their distribution by itself.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class OutsideModel(MLEModel):  # type: ignore[misc]
         coordinates: Coordinates | None = None,
         siblings: Sequence[OutsideModel] = (),
         unit: Array | None = None,
+        start: OutsideStart | None = None,
     ) -> None:
         if system.transition_gaps is not None and one.times is not None:
             system = system.along(one.times)
@@ -50,6 +53,7 @@ class OutsideModel(MLEModel):  # type: ignore[misc]
         self.inputs = one.inputs
         self._parameters = {name: getattr(system, name) for name in _PLACES}
         self._diffuse = np.asarray(system.initial_diffuse, dtype=bool)
+        self._start = OutsideStart() if start is None else start
         self["selection"] = _time_last(np.eye(d) if system.noise_selection is None else system.noise_selection, 2, self)
         self._place(self._parameters)
         # Rows one by one cope with singular covariances and with every diffuse start; no steady-state shortcut.
@@ -90,10 +94,17 @@ class OutsideModel(MLEModel):  # type: ignore[misc]
                 self[place] = self._in_units(place, _time_last(self._parameters[name], 2, self))
             elif ndim == 1:
                 self[place] = self._in_units(place, self._intercept(name.partition("_")[0]))
-        if "initial_mean" in values or "initial_cov" in values:
-            self.ssm.initialization = _initialization(
-                self._parameters["initial_mean"], self._parameters["initial_cov"], self._diffuse
-            )
+        if "initial_mean" in values or "initial_cov" in values or self._start.blocks:
+            self.ssm.initialization = self._initialization()
+
+    def _initialization(self) -> Initialization:
+        mean, cov = self._parameters["initial_mean"], self._parameters["initial_cov"]
+        # The intercept of the first row holds its inputs, before which they count as 0: then the mean is given.
+        is_left = self._start.mean_follows and self._parameters["transition_input"] is None
+        self._start.check(self._parameters["transition_matrix"])
+        if self._start.blocks and not is_left:
+            mean, cov = self._start.moments(self._parameters, self["selection"])
+        return initialization(mean, cov, self._diffuse, self._start.blocks if is_left else ())
 
     def _in_units(self, place: str, value: Array) -> Array:
         """Return the rows of an observation parameter in units of the columns; `value` has its time axis last."""
@@ -148,11 +159,11 @@ def silence() -> Iterator[None]:
 
 def climb(coordinates: Coordinates, panel: Panel, max_iterations: int, unit: Array) -> Climb | None:
     """Return where statsmodels' L-BFGS ends that starts at the origin of `coordinates`; None if it cannot start."""
-    siblings = [OutsideModel(coordinates.origin, one, coordinates, unit=unit) for one in panel.series[1:]]
-    first = OutsideModel(coordinates.origin, panel.series[0], coordinates, siblings, unit)
+    start = outside_start(coordinates.specification)
+    siblings = [OutsideModel(coordinates.origin, one, coordinates, unit=unit, start=start) for one in panel.series[1:]]
+    first = OutsideModel(coordinates.origin, panel.series[0], coordinates, siblings, unit, start)
     with silence():
-        start = first.loglike(first.start_params)
-        if start <= REFUSED:
+        if first.loglike(first.start_params) <= REFUSED:
             return None
         try:
             result = first.fit(
@@ -171,7 +182,11 @@ def climb(coordinates: Coordinates, panel: Panel, max_iterations: int, unit: Arr
         vector = np.asarray(result.params, dtype=np.float64)
         reached = first.loglike(vector)
     state = result.mle_retvals
-    return Climb(reached, coordinates.system(vector), bool(state["converged"]), int(state["iterations"]))
+    try:
+        system = coordinates.system(vector)
+    except NumericalError:  # it ended where the states are not stationary
+        return None
+    return Climb(reached, system, bool(state["converged"]), int(state["iterations"]))
 
 
 def _time_last(array: Array, ndim: int, model: OutsideModel) -> Array:
@@ -180,23 +195,3 @@ def _time_last(array: Array, ndim: int, model: OutsideModel) -> Array:
         return array
     steps = np.minimum(np.arange(model.nobs), len(array) - 1)  # a transition past the end is never taken
     return np.moveaxis(array[steps], 0, -1)
-
-
-def _initialization(mean: Array, cov: Array, diffuse: Array) -> Initialization:
-    dim = len(mean)
-    if not diffuse.any():
-        return Initialization(dim, "known", constant=mean, stationary_cov=cov)
-    if diffuse.all():
-        return Initialization(dim, "diffuse")
-    edges = np.flatnonzero(np.diff(diffuse)) + 1
-    runs = [slice(a, b) for a, b in zip([0, *edges], [*edges, dim], strict=True)]
-    known = [run for run in runs if not diffuse[run.start]]
-    if any(np.any(cov[a, b]) for a in known for b in known if a != b):
-        raise InputError("initial_cov: statsmodels needs the proper elements that are correlated side by side")
-    result = Initialization(dim)
-    for run in runs:
-        if diffuse[run.start]:
-            result.set((run.start, run.stop), "diffuse")
-        else:
-            result.set((run.start, run.stop), "known", constant=mean[run], stationary_cov=cov[run, run])
-    return result

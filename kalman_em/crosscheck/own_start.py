@@ -28,7 +28,7 @@ def own_start(specification: Specification, panel: Panel) -> LinearGaussianSyste
         changes = change_variances(panel)
         noise, R = 0.25 * float(np.mean(changes / scale**2)), 0.25 * changes
         first = np.linalg.pinv(H) @ (mean - offset)
-    return specification.projected(
+    return specification.start_from(
         {
             # Not equal: equal states that load on the same columns would never part.
             "transition_matrix": np.diag(0.5 + 0.2 * np.linspace(-1.0, 1.0, d) if d > 1 else [0.5]),

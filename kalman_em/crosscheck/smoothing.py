@@ -8,6 +8,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.crosscheck.outside import OutsideModel, silence
+from kalman_em.crosscheck.start import OutsideStart
 from kalman_em.errors import NumericalError
 from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.observations import Panel
@@ -35,7 +36,9 @@ class SamePoint:
     unit: Array
 
 
-def same_point(system: LinearGaussianSystem, panel: Panel, log_likelihood: float, same: float) -> SamePoint:
+def same_point(
+    system: LinearGaussianSystem, panel: Panel, log_likelihood: float, same: float, start: OutsideStart | None = None
+) -> SamePoint:
     """Return statsmodels' log-likelihood and the differences of the smoothed moments at `system`.
 
     Left out are the rows of a diffuse phase of several steps where F varies in time: statsmodels' smoothed moments
@@ -51,7 +54,7 @@ def same_point(system: LinearGaussianSystem, panel: Panel, log_likelihood: float
     tried = []
     with silence():
         for unit in units:
-            models = [OutsideModel(system, one, unit=unit) for one in panel]
+            models = [OutsideModel(system, one, unit=unit, start=start) for one in panel]
             total = _log_likelihood(models)
             tried.append((abs(total - log_likelihood), total, unit, models))
             if tried[-1][0] <= same * max(abs(log_likelihood), 1.0):

@@ -17,6 +17,7 @@ from kalman_em.em.history import History
 from kalman_em.em.problem import (
     Climbs,
     EMProblem,
+    ExaminesExpectations,
     ExaminesParams,
     Expectations,
     Leaps,
@@ -256,7 +257,7 @@ def _climb(
         if can_switch:
             problem, previous = _settled(problem, state, previous, history, notes)
         history.record(state.params, state.log_likelihood, change)
-        reason = _reason_to_stop(problem, state.params, history, stopping)
+        reason = _reason_to_stop(problem, state, history, stopping)
         if reason is StopReason.converged and has_leapt and not _is_calm(history, stopping):
             reason = None if n_iterations < stopping.max_iterations else StopReason.max_iterations
         if reason is StopReason.converged and can_leap and n_iterations < stopping.max_iterations:
@@ -330,8 +331,16 @@ def _climbed(
 
 
 def _reason_to_stop(
-    problem: EMProblem[Params, Expectations], params: Params, history: History[Params], stopping: Stopping
+    problem: EMProblem[Params, Expectations],
+    state: EMState[Params, Expectations],
+    history: History[Params],
+    stopping: Stopping,
 ) -> StopReason | None:
+    params, expectations = state.params, state.expectations
+    if isinstance(problem, ExaminesExpectations):
+        found = problem.examine_expectations(params, expectations)
+        if found is not None:
+            return StopReason(found)
     if isinstance(problem, ExaminesParams) and (found := problem.examine(params)) is not None:
         return StopReason(found)
     # Asked after that: where the likelihood runs away its fall is a symptom (still counted in `n_falls`).

@@ -79,6 +79,15 @@ class ExaminesParams(Protocol[_Params_contra]):
 
 
 @runtime_checkable
+class ExaminesExpectations(Protocol[_Params_contra, _Expectations_contra]):
+    """A problem that can tell so from what is expected of the hidden values."""
+
+    def examine_expectations(self, params: _Params_contra, expectations: _Expectations_contra) -> StopReason | None:
+        """Return why EM should stop at `params`, or None to go on; asked after each iteration, before `examine`."""
+        ...
+
+
+@runtime_checkable
 class Leaps(Protocol[Params]):
     """A problem that can guess better parameters than the next step of a slow climb would give."""
 

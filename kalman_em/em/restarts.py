@@ -25,8 +25,8 @@ def run_starts(
 ) -> tuple[EMResult[Params], tuple[EMResult[Params] | NumericalError, ...]]:
     """Run EM from each start; return the best run, and the outcome of every start.
 
-    The best run is the one with the highest log-likelihood. Runs that ended with a degenerate covariance come
-    after all others: where a variance vanishes the likelihood can grow without bound, so its height says
+    The best run is the one with the highest log-likelihood. Runs that ended with a degenerate covariance or an
+    unobservable start come after all others: there the likelihood can grow without bound, so its height says
     nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1).
 
     Parameters
@@ -114,4 +114,4 @@ def _best(outcomes: list[EMResult[Params] | NumericalError], n_starts: int) -> E
 
 
 def _is_degenerate(run: EMResult[Params]) -> bool:
-    return run.stop_reason is StopReason.degenerate_covariance
+    return run.stop_reason in (StopReason.degenerate_covariance, StopReason.unobservable_start)

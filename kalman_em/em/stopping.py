@@ -44,6 +44,8 @@ class StopReason(StrEnum):
     max_iterations = "max_iterations"
     objective_fell = "objective_fell"
     degenerate_covariance = "degenerate_covariance"
+    unit_root = "unit_root"
+    unobservable_start = "unobservable_start"
     non_finite = "non_finite"
     interrupted = "interrupted"
 
@@ -68,6 +70,14 @@ _REMEDIES = {
         "use fewer free parameters, data nearer to 0, or a better scaled start."
     ),
     StopReason.degenerate_covariance: ("Use a simpler model, or hold the variance that vanished fixed."),
+    StopReason.unit_root: (
+        "The states that start stationary are as good as non-stationary: use Diffuse() for their start, or hold "
+        "transition_matrix fixed."
+    ),
+    StopReason.unobservable_start: (
+        "With a diffuse start the likelihood grows without end while the data say less and less of the first states: "
+        "hold transition_matrix or observation_matrix fixed, or let initial_cov be Stationary() or learnt."
+    ),
     StopReason.non_finite: ("Look for extreme values in the data, start nearer to them, or use fewer free parameters."),
     StopReason.interrupted: "Continue from these parameters: pass them as the start.",
 }

@@ -21,9 +21,11 @@ from kalman_em.em.forms import (
     Full,
     Isotropic,
     Known,
+    MeanOfBlocks,
     Partly,
     Pattern,
     Scaled,
+    Stationary,
 )
 from kalman_em.em.repeated import Repeated
 from kalman_em.encoding.numbers import as_nested
@@ -69,11 +71,14 @@ KNOWN: dict[str, type[Any]] = {
         EqualVarCov,
         Fixed,
         Known,
+        MeanOfBlocks,
         Scaled,
         Partly,
         Pattern,
         BlockDiagonal,
         Diffuse,
+        Stationary,
+        MeanOfBlocks,
         ConstantAcceleration,
         ConstantVelocity,
         ContinuousTime,

@@ -125,7 +125,7 @@ def _check_enough(specification: Specification, panel: Panel) -> None:
     """Refuse data that cannot say anything of the parameters."""
     if max(one.n_steps for one in panel) < 2:
         raise InputError("data: expected at least two rows in a series, got one: no step in time is observed")
-    n_diffuse = specification.state_dim if specification.is_diffuse else 0
+    n_diffuse = int(np.count_nonzero(specification.initial.diffuse))
     for key, one in zip(panel.keys or (), panel, strict=True):
         # Of a panel, a series that the diffuse start takes up whole adds nothing, and does no harm.
         needed = n_diffuse + (panel.n_series == 1)

@@ -19,6 +19,8 @@ from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
 WIDTH = 78
+# Facts longer than this have a line of their own.
+NARROW = 26
 
 
 class Summarised(Protocol):
@@ -117,11 +119,12 @@ def _model_name(model: object) -> str:
 def _facts(fitted: Summarised) -> list[str]:
     panel = fitted.panel
     n_rows = _rows(panel)
+    initial = _initial(fitted.specification)
     left = [
         ("rows", f"{n_rows}{_in_series(panel)}"),
         ("observed values", f"{fitted.n_observed} of {n_rows * panel.obs_dim}"),
         ("states", f"{fitted.specification.state_dim}"),
-        ("initial state", "diffuse" if fitted.specification.is_diffuse else _initial(fitted.specification)),
+        ("initial state", initial if len(initial) < NARROW else "mixed"),
     ]
     right = [
         ("log-likelihood", f"{fitted.log_likelihood:.6g}"),
@@ -129,10 +132,13 @@ def _facts(fitted: Summarised) -> list[str]:
         ("AIC, AICc", f"{fitted.aic:.6g}, {fitted.aicc:.6g}"),
         ("BIC", f"{fitted.bic:.6g}"),
     ]
-    return [f"{a:<16} {b:<26}{c:<16}{d:>19}" for (a, b), (c, d) in zip(left, right, strict=True)]
+    lines = [f"{a:<16} {b:<26}{c:<16}{d:>19}" for (a, b), (c, d) in zip(left, right, strict=True)]
+    return lines if len(initial) < NARROW else [*lines, f"{'  of elements':<16} {initial}"]
 
 
 def _initial(specification: Specification) -> str:
+    if not specification.initial.others.all():
+        return specification.initial.described()
     mean = "learnt" if specification.is_free("initial_mean") else "known"
     cov = "learnt" if specification.is_free("initial_cov") else "known"
     return f"mean {mean}, cov {cov}"
@@ -150,7 +156,7 @@ def _parameter_lines(fitted: Summarised, errors: StandardErrors | None) -> list[
         learnt = specification.is_learnt(name)
         if not learnt and not np.any(value):
             continue
-        mark = "" if learnt else "   (fixed)"
+        mark = "" if learnt else f"   ({_reason(specification, slot.parameter)})"
         if value.size == 1:
             lines.append(f"{name:<24}{value.ravel()[0]:>16.6g}{_beside(name, errors)}{mark}")
         elif value.ndim > 2 or (value.ndim == 2 and slot.parameter.endswith("offset")):
@@ -184,12 +190,23 @@ def _about(errors: StandardErrors | None) -> list[str]:
 
 def _generalised(specification: Specification) -> list[str]:
     names = specification.generalised_steps
+    if specification.start_moves:
+        return _wrapped(
+            "Generalised M-step: the stationary start moves with what is learnt of the transition; each iteration "
+            "raises the expected log-likelihood by steps made to gain."
+        )
     if not names:
         return []
     return _wrapped(
         f"Generalised M-step: {', '.join(names)} has no closed form; each iteration raises the expected "
         "log-likelihood by a search instead."
     )
+
+
+def _reason(specification: Specification, parameter: str) -> str:
+    """Return why a parameter is not learnt."""
+    follows = parameter == "initial_cov" or (parameter == "initial_mean" and specification.mean_follows)
+    return "stationary" if follows and specification.initial.is_stationary.all() else "fixed"
 
 
 def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:

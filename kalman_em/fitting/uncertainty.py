@@ -13,7 +13,7 @@ from kalman_em.fitting.starting import named_value
 from kalman_em.inference.rows import Rows
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.score import Numbers
-from kalman_em.models.specification import Specification
+from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
 
 # Steps of the differences, in standard errors that complete data would give.
@@ -71,7 +71,8 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
     Raises
     ------
     InputError
-        If a covariance is learnt under a form that does not say how it depends on its numbers, or a time constant is.
+        If a covariance is learnt under a form that does not say how it depends on its numbers, a time constant is
+        learnt, or the start is stationary, or diffuse in part.
 
     References
     ----------
@@ -83,7 +84,13 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
             "time_constant: is learnt by a search, and has no score here to take standard errors from; those of the "
             "other parameters, as if it were known, come from a fit with the time constant stated as a number"
         )
-    for name in specification.covariances:
+    initial = specification.initial
+    if not initial.others.all() and not initial.diffuse.all():
+        raise InputError(
+            f"initial_cov: the start is {initial.described()}, and the score of a start that moves with other parameters "
+            "or is diffuse in part is not known here; standard errors come from a fit with another start"
+        )
+    for name in COVARIANCES:
         if specification.is_free(name) and specification.noise(name).family is None:
             form = type(specification.forms[name]).__name__
             raise InputError(f"{name}: the form {form} has no linear family, so its standard errors are not known")

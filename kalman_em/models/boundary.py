@@ -123,7 +123,9 @@ def _revived(
     cov = getattr(system, direction.parameter).copy()
     cov[direction.positions, direction.positions] = share * variances[variances > 0.0].mean()
     formed = specification.noise(direction.parameter).fitted(cov)
-    return system.replaced(**{direction.parameter: formed}) if np.array_equal(formed, cov) else None
+    if not np.array_equal(formed, cov):
+        return None
+    return specification.settled(system.replaced(**{direction.parameter: formed}))
 
 
 def _candidates(
@@ -222,4 +224,4 @@ def _with(
     unit = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
     if np.any(np.abs(formed - wanted) > 1e-9 * np.where(unit > 0.0, unit, np.abs(wanted).max())):
         return None
-    return system.replaced(**{direction.parameter: formed})
+    return specification.settled(system.replaced(**{direction.parameter: formed}))

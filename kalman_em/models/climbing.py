@@ -23,6 +23,7 @@ from kalman_em.inference.expectations import Expectations
 from kalman_em.linalg import symmetrised
 from kalman_em.models.completion import completed
 from kalman_em.models.draws import noise_scatter
+from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.specification import COEFFICIENTS, Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -82,10 +83,12 @@ def climbed(
         return None
 
     def descent(vector: Array) -> tuple[float, Array]:
-        tried = _unpacked(system, blocks, units, vector, thinnest=0.0)
         try:
+            tried = specification.settled(_unpacked(system, blocks, units, vector, thinnest=0.0))
             expectations, log_likelihood = problem.e_step(tried)
             gradient = _score(tried, expectations, blocks, units, vector)
+            if specification.start_moves:
+                gradient += _score_of_start(specification, tried, expectations, blocks, units, vector)
         except (NumericalError, np.linalg.LinAlgError):
             return np.inf, np.zeros(len(vector))
         return -log_likelihood, -gradient
@@ -104,7 +107,9 @@ def climbed(
                 "maxcor": 30,
             },
         )
-    return _unpacked(system, blocks, units, found.x, thinnest=THINNEST) if np.all(np.isfinite(found.x)) else None
+    if not np.all(np.isfinite(found.x)):
+        return None
+    return specification.settled(_unpacked(system, blocks, units, found.x, thinnest=THINNEST))
 
 
 def _blocks(specification: Specification, name: str) -> Iterator[Block]:
@@ -208,3 +213,34 @@ def _score(
         else:
             gradient[place] = slope[np.tril_indices(len(kept))]
     return gradient
+
+
+def _score_of_start(
+    specification: Specification,
+    system: LinearGaussianSystem,
+    expectations: Expectations,
+    blocks: list[Block],
+    units: list[Array],
+    vector: Array,
+) -> Array:
+    """Return what a stationary start that moves with Q adds to the gradient: 2 Γ L for the gradient Γ in Q = L L'."""
+    G = system.noise_selection
+    _, inner = first_state_gradients(specification, system, expectations)
+    inner = inner if G is None else G.T @ inner @ G
+    gradient = np.zeros(len(vector))
+    for (block, factor, place), unit in zip(_factors(blocks, vector), units, strict=True):
+        if block.parameter != "transition_cov":
+            continue
+        firsts = range(block.rows.start, block.rows.stop, block.size)
+        own = sum(inner[first : first + block.size, first : first + block.size] for first in firsts)
+        gradient[place] = _in_form(2.0 * (own * np.outer(unit, unit)) @ factor, block.form)
+    return gradient
+
+
+def _in_form(slope: Array, form: Any) -> Array:
+    """Return the gradient in the free numbers of a factor from that in its entries."""
+    if isinstance(form, Isotropic):
+        return np.array([np.trace(slope)])
+    if isinstance(form, Diagonal):
+        return np.asarray(np.diagonal(slope))
+    return np.asarray(slope[np.tril_indices(len(slope))])

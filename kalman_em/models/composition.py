@@ -15,6 +15,7 @@ from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, covariance_f
 from kalman_em.em.repeated import Repeated
 from kalman_em.errors import InputError
 from kalman_em.models.component import Component
+from kalman_em.models.initial_state import initial_state
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
@@ -45,7 +46,7 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     slots["observation_cov"] = Slot("observation_cov")
     slots |= _coefficient_slots(components, firsts, p)
     slots |= _regression_slots(components, p)
-    initial_mean, initial_cov = _initial(components)
+    initial_mean, initial_cov = _initial(components, p)
     if not isinstance(initial_cov, Diffuse):
         slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
     forms: dict[str, Any] = {
@@ -186,12 +187,10 @@ def _selection(components: Sequence[Component], firsts: Sequence[int], p: int) -
     return np.asarray(np.kron(np.eye(firsts[-1])[:, moved], np.eye(p)))
 
 
-def _initial(components: Sequence[Component]) -> tuple[Any, Any]:
+def _initial(components: Sequence[Component], p: int) -> tuple[Any, Any]:
     if len(components) == 1:
-        mean, cov = components[0].initial_mean, components[0].initial_cov
-        if mean is None:
-            mean = Fixed(0.0) if isinstance(cov, Diffuse) else Full()
-        return mean, cov
+        (only,) = components
+        return initial_state(only.initial_cov, only.state_dim * p).mean_form(only.initial_mean), only.initial_cov
     for component in components:
         if component.initial_mean is not None or not isinstance(component.initial_cov, Diffuse):
             raise InputError(

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.inference.rows import noise_covs
 from kalman_em.linalg import has_correlations, smallest_scaled_eigenvalue
+from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
 # A variance this far below that of the data is a fit without noise, not a small noise.
@@ -20,6 +22,8 @@ LOST = 1e-10
 # else holds the start back, before the other parameters follow it.
 LOST_FIRST = 1e-11
 LOST_ALONE = 1e-8
+# The same for first states that are diffuse, given the data, beside each other and beside their noise.
+UNSEEN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,36 @@ def is_degenerate(
     values, vectors = np.linalg.eigh(first / unit)
     weakest = vectors[:, 0]
     return bool(values[0] < limit * float(weakest @ (later / unit) @ weakest))
+
+
+def is_unseen(specification: Specification, system: LinearGaussianSystem, initial_covs: Array) -> bool:
+    """Whether what the data say of a diffuse start vanishes, and the likelihood grows without end.
+
+    The density of what resolves a diffuse start holds -1/2 log|information on it|. Where F or H is learnt they can make
+    that as small as they like: states that cannot be told apart, or are not seen. Known F and H hold it.
+
+    Parameters
+    ----------
+    initial_covs : ndarray, shape (n_series, d, d)
+        Covariances of the first states given the data.
+
+    References
+    ----------
+    Francke, Koopman and de Vos, Likelihood functions for state space models with diffuse initial conditions, Journal
+    of Time Series Analysis 31 (2010): the diffuse likelihood depends on the scale of what is diffuse.
+    """
+    diffuse = specification.initial.diffuse
+    learnt = {n for n in ("transition_matrix", "observation_matrix", "transition_cov") if specification.is_free(n)}
+    if not diffuse.any() or not learnt - {"transition_cov"}:
+        return False
+    covs = initial_covs[:, diffuse][:, :, diffuse]
+    if np.all(smallest_scaled_eigenvalue(covs) < UNSEEN):
+        return True
+    if "transition_cov" in learnt:
+        return False
+    noise = np.diagonal(_first(noise_covs(system)))[diffuse]
+    sizes = np.diagonal(covs, axis1=1, axis2=2)[:, noise > 0.0] / noise[noise > 0.0]
+    return bool(sizes.size and np.any(np.all(sizes > 1.0 / UNSEEN, axis=0)))
 
 
 def _has_lost_a_direction(cov: Array) -> bool:

@@ -13,6 +13,7 @@ from kalman_em.em.forms import Diffuse, Fixed, Full, check_initial_forms, coeffi
 from kalman_em.em.loop import run_em
 from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
+from kalman_em.models.initial_state import initial_state
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
@@ -28,6 +29,8 @@ NOISE_RATIOS = (1e-4, 1e-2, 1e-1, 1.0, 10.0, 1e2)
 # Each candidate start is given some iterations to show where it leads: as many as this many rows allow, within bounds.
 TRIAL_ROWS = 200_000
 FEWEST_TRIALS, MOST_TRIALS = 3, 50
+# Fewer where the M-step has no closed form.
+MOST_DEAR_TRIALS = 12
 
 
 @checks_keywords
@@ -54,12 +57,14 @@ class LinearGaussian:
     noise_selection : array_like, shape (d, r), optional
         G: which rows of the state the noise enters; their coefficients must be fixed elsewhere.
     initial_mean : form, optional
-        m (d,); by default learnt, and nothing at all with a `Diffuse()` `initial_cov`.
-    initial_cov : form or Diffuse(), optional
+        m (d,); by default learnt, but for the elements that `initial_cov` says are diffuse (nothing at all) or
+        stationary (it follows from F and b).
+    initial_cov : form, Diffuse() or Stationary(), optional
         P (d, d). By default learnt for a panel of series. For one series, where m and P cannot both be learnt, P is 0
         one step before the first observation: the first state is then as uncertain as one step of state noise, in
         whatever units. `Diffuse()` is for known matrices, where the states have a scale of their own: a flat prior
-        on states that may be rescaled at will has no maximum.
+        on states that may be rescaled at will has no maximum. `Stationary()` is for states that have been going on for
+        long: P follows from F and Q, and moves with them. ``BlockDiagonal([(Diffuse(), 2), (Stationary(), 3)])`` mixes.
     initial_step : {"first", "before"}, optional
         Whether m and P are of the state at the first observation, or one step before it (Shumway and Stoffer 1982).
         "first" by default, unless `initial_cov` is left out for one series. The step before takes the values of the
@@ -149,8 +154,8 @@ class LinearGaussian:
                 form.constraint(shapes[name], name)
         covariance_form(self.transition_cov, "transition_cov", r)
         covariance_form(self.observation_cov, "observation_cov", p)
-        if self.initial_cov is not None and not isinstance(self.initial_cov, Diffuse):
-            covariance_form(self.initial_cov, "initial_cov", d)
+        if self.initial_cov is not None:
+            initial_state(self.initial_cov, d)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if type(other) is type(self) else NotImplemented
@@ -177,9 +182,13 @@ class LinearGaussian:
         The candidates are a subspace start, a plain one, and for known H a grid of noise ratios.
         """
         problem = LinearGaussianProblem(specification, rows_of(panel, specification), data_scale(panel))
-        reached = list(_tried(problem, self._candidates(specification, panel)))
+        failures: list[NumericalError] = []
+        reached = list(_tried(problem, self._candidates(specification, panel), failures))
         if not reached:
-            raise NumericalError("start: no starting values with a finite likelihood were found; pass start=")
+            raise NumericalError(
+                f"start: no starting values with a finite likelihood were found (the first failed with: "
+                f"{failures[0]}); pass start="
+            )
         return max(reached, key=lambda found: found[0])[1]
 
     def random_start(
@@ -195,7 +204,7 @@ class LinearGaussian:
         values["observation_matrix"] = values["observation_matrix"] + size * rng.standard_normal((p, d))
         for name in ("transition_cov", "observation_cov"):
             values[name] = values[name] * float(np.exp(rng.standard_normal()))
-        return specification.projected(values)
+        return specification.start_from(values)
 
     def _specification(self, panel: Panel, initial_cov: Any, initial_step: str) -> Specification:
         forms = {
@@ -211,9 +220,7 @@ class LinearGaussian:
                 "observation_cov",
             )
         }
-        mean = self.initial_mean
-        if mean is None:
-            mean = Fixed(0) if isinstance(initial_cov, Diffuse) else Full()
+        mean = initial_state(initial_cov, int(self.state_dim)).mean_form(self.initial_mean)
         forms |= {"initial_mean": mean, "initial_cov": initial_cov}
         return Specification(
             state_dim=int(self.state_dim),
@@ -244,9 +251,9 @@ class LinearGaussian:
 
     def _candidates(self, specification: Specification, panel: Panel) -> Iterator[LinearGaussianSystem]:
         values = self._values(specification, panel)
-        yield specification.projected(values)
+        yield specification.start_from(values)
         if specification.is_free("observation_matrix"):
-            yield specification.projected(values | _plain_values(specification, panel))
+            yield specification.start_from(values | _plain_values(specification, panel))
             return
         # Known H: the states have a scale of their own, found from the size of what the data do.
         scale = data_scale(panel)
@@ -258,7 +265,7 @@ class LinearGaussian:
         d, r = specification.state_dim, specification.shape("transition_cov")[0]
         for ratio in NOISE_RATIOS:
             for share in (0.01, 0.3):
-                yield specification.projected(
+                yield specification.start_from(
                     values
                     | {
                         "transition_matrix": 0.9 * np.eye(d),
@@ -271,14 +278,16 @@ class LinearGaussian:
 
 
 def _tried(
-    problem: LinearGaussianProblem, candidates: Iterator[LinearGaussianSystem]
+    problem: LinearGaussianProblem, candidates: Iterator[LinearGaussianSystem], failures: list[NumericalError]
 ) -> Iterator[tuple[float, LinearGaussianSystem]]:
-    """Yield each candidate with the log-likelihood after a few iterations; those that fail are left out."""
-    n_trials = min(max(TRIAL_ROWS // problem.rows.n_rows, FEWEST_TRIALS), MOST_TRIALS)
+    """Yield each candidate with the log-likelihood after a few iterations; those that fail add to `failures`."""
+    most = MOST_DEAR_TRIALS if problem.specification.start_moves else MOST_TRIALS
+    n_trials = min(max(TRIAL_ROWS // problem.rows.n_rows, FEWEST_TRIALS), most)
     for candidate in candidates:
         try:
             run = run_em(problem, candidate, stopping=Stopping(max_iterations=n_trials))
-        except NumericalError:
+        except NumericalError as error:
+            failures.append(error)
             continue
         if run.stop_reason is StopReason.interrupted:
             # Nothing has been learnt yet that could be returned.

@@ -9,6 +9,7 @@ import numpy as np
 
 from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
 from kalman_em.models.component import Component, Noise
+from kalman_em.models.initial_state import refuse_stationary
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -62,6 +63,7 @@ class LocalLevel(Additive):
         for name in ("level_cov", "observation_cov"):
             checked_covariance_form(getattr(self, name), name)
         check_initial_forms(self.initial_mean, self.initial_cov)
+        refuse_stationary(self.initial_cov, "a level that walks at random")
 
     @property
     def base(self) -> str:

@@ -252,7 +252,7 @@ def _profiled(
     log L as a function of the factor s is a - (m/2) log s - S/(2s): two evaluations give S.
     """
     rows = stack_rows(window.series)
-    counted = window.n_observed - (specification.state_dim if specification.is_diffuse else 0) * window.n_series
+    counted = window.n_observed - int(np.count_nonzero(specification.initial.diffuse)) * window.n_series
     if counted <= 0:
         return None
     heights = []

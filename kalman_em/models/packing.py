@@ -35,7 +35,13 @@ def packed(specification: Specification, system: LinearGaussianSystem, units: Ma
 def unpacked(
     specification: Specification, vector: Array, like: LinearGaussianSystem, units: Mapping[str, Array]
 ) -> LinearGaussianSystem:
-    """Return the system of a vector packed like `like`, brought back to the forms of the specification."""
+    """Return the system of a vector packed like `like`, brought back to the forms of the specification.
+
+    Raises
+    ------
+    NumericalError
+        If it would have no stationary start.
+    """
     values: dict[str, Array] = {}
     position = 0
     coefficients = {name: getattr(like, name) for name in specification.coefficients}
@@ -69,7 +75,7 @@ def unpacked(
             lower = lower * deviation[:, None] / deviation[None, :]
             cov = (lower * moved) @ lower.T
             values[name] = specification.noise(name).fitted(0.5 * (cov + cov.T))
-    return like.replaced(**values)
+    return specification.settled(like.replaced(**values))
 
 
 def _factored(cov: Array) -> tuple[Array, Array, Array]:

@@ -4,36 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.constraints import JointConstraint, join
+from kalman_em.em.constraints import JointConstraint
 from kalman_em.em.extrapolation import extrapolated, stretched
 from kalman_em.em.forms import is_of_independent_noise
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
-from kalman_em.inference.e_step import expect_by, initial_scores_by
+from kalman_em.inference.e_step import expect_by
 from kalman_em.inference.expectations import Expectations, RegressionMoments
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT
 from kalman_em.inference.rows import Rows, lay
-from kalman_em.linalg import smallest_scaled_eigenvalue, solve_symmetric, symmetrised
+from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
 from kalman_em.models.bound import expected_gain
 from kalman_em.models.boundary import boundary_guesses
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
 from kalman_em.models.decay import best_decay
-from kalman_em.models.degeneracy import Start, is_degenerate
+from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
 from kalman_em.models.draws import noise_scatter
+from kalman_em.models.first_state import initial_update, most_likely_start, zeros_kept
+from kalman_em.models.generalised import TransitionStep
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.specification import Specification
+from kalman_em.models.stationary import largest_modulus
 from kalman_em.systems import LinearGaussianSystem
 
-# A covariance, scaled to a unit diagonal, counts as singular below this eigenvalue.
-SINGULAR = 1e-12
+# States whose largest eigenvalue is beyond this are as good as non-stationary: their covariance is lost in rounding.
+NEARLY_ONE = 1.0 - 1e-7
 # No guess may bring a covariance below this eigenvalue by itself.
 NEARLY_SINGULAR = 1e-8
 # Longest steps of the two squared extrapolations that are tried: a bold and a careful one.
@@ -72,15 +75,17 @@ class LinearGaussianProblem:
         return None
 
     def m_step(self, params: LinearGaussianSystem, expectations: Expectations) -> LinearGaussianSystem:
-        """Return the parameters that maximise the expected complete log-likelihood."""
-        updated = {
-            **self._transition(params, expectations),
-            **self._observation(params, expectations),
-            **self._initial(params, expectations),
-        }
-        system = params.replaced(**updated)
+        """Return the parameters that maximise the expected complete log-likelihood.
+
+        Where a stationary start moves with F, b and Q, parameters that raise it: see `TransitionStep`.
+        """
+        initial = initial_update(self.specification, params, expectations, holds_mean=self.sets_initial_mean)
+        system = self._transition(params.replaced(**initial), expectations)
+        system = system.replaced(**self._observation(params, expectations))
         if self.sets_initial_mean:
-            system = system.replaced(initial_mean=self._most_likely_start(system, expectations.numerics))
+            arithmetic = SQUARE_ROOT if expectations.numerics == SQUARE_ROOT else self.numerics
+            mean = most_likely_start(self.specification, self.rows, system, arithmetic)
+            system = system.replaced(initial_mean=mean)
         return system
 
     def parameter_change(self, old: LinearGaussianSystem, new: LinearGaussianSystem) -> float:
@@ -94,7 +99,11 @@ class LinearGaussianProblem:
         return max(change, abs(float(np.log(old.dynamics.drift[decay] / new.dynamics.drift[decay]))))
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
-        """Return `degenerate_covariance` where the likelihood runs away to infinity: see `is_degenerate`."""
+        """Return why there is no use in going on, if so.
+
+        `degenerate_covariance` where the likelihood runs away to infinity (see `is_degenerate`), `unit_root` where
+        states with a stationary start are as good as non-stationary.
+        """
         learnt = {
             name: self.specification.noise(name).losable(getattr(params, name))
             for name in ("transition_cov", "observation_cov")
@@ -109,39 +118,49 @@ class LinearGaussianProblem:
         )
         if is_degenerate(params, learnt, start=first, scale=self.scale):
             return StopReason.degenerate_covariance
+        if largest_modulus(params, self.specification.initial) > NEARLY_ONE:
+            return StopReason.unit_root
         return None
+
+    def examine_expectations(self, params: LinearGaussianSystem, expectations: Expectations) -> StopReason | None:
+        """Return `unobservable_start` where a diffuse start is seen ever less: see `is_unseen`."""
+        unseen = is_unseen(self.specification, params, expectations.initial_covs)
+        return StopReason.unobservable_start if unseen else None
 
     def expected_gain(self, old: LinearGaussianSystem, new: LinearGaussianSystem, expectations: Expectations) -> float:
         """Return Q(new, old) - Q(old, old): what the lower bound on the log-likelihood is made of."""
         return expected_gain(old, new, expectations)
 
-    def _transition(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
+    def _transition(self, params: LinearGaussianSystem, expectations: Expectations) -> LinearGaussianSystem:
         moments = _moments(expectations.transition)
         free = self.specification.is_free("transition_cov")
         joint = self._joint["transition"]
         decay = self.specification.decay
         if not free and joint.n_free == 0 and decay is None:
-            return {}
+            return params
         if not np.any(moments.count > 0):
             raise NumericalError("transition_cov: every series has one row only, so no transition is observed")
         G = params.noise_selection
         if decay is not None:
-            moved = best_decay(params, moments, self.specification.noise("transition_cov"), decay)
-            return moved | {"transition_cov": _zeros_kept(params.transition_cov, moved["transition_cov"])}
+            found = best_decay(params, moments, self.specification.noise("transition_cov"), decay)
+            found["transition_cov"] = zeros_kept(params.transition_cov, found["transition_cov"])
+            return params.replaced(**found)
         if G is not None and G.ndim == 3:
             scatter, count = noise_scatter(params, moments.residual, moments.count)
             step = self.specification.noise("transition_cov")
             density = step.most_likely(scatter[None] / count, np.array([count]), params.transition_cov)
-            return {"transition_cov": _zeros_kept(params.transition_cov, density)}
+            return params.replaced(transition_cov=zeros_kept(params.transition_cov, density))
         noise = _state_noise(params.transition_cov, G)
+        noises = {}
         if free:
             change, cov = self._state_noise_step(params, moments, noise)
-            return {
-                "transition_cov": _zeros_kept(params.transition_cov, cov),
-                **self._moved(params, "transition", change),
-            }
-        change = best_change(moments, joint, np.broadcast_to(noise, moments.residual.shape))
-        return self._moved(params, "transition", change)
+            noises = {"transition_cov": zeros_kept(params.transition_cov, cov)}
+        else:
+            change = best_change(moments, joint, np.broadcast_to(noise, moments.residual.shape))
+        if not self.specification.start_moves:
+            return params.replaced(**noises, **self._moved(params, change, "transition"))
+        moved = partial(self._moved, params, kind="transition")
+        return TransitionStep(self.specification, joint, params, expectations, moments, moved).best(change, noises)
 
     def _state_noise_step(self, params: LinearGaussianSystem, moments: Moments, noise: Array) -> tuple[Array, Array]:
         """Return the change of [F b B] and Q; the scatter of the states is brought to the noise by G's inverse."""
@@ -169,12 +188,12 @@ class LinearGaussianProblem:
             step = self.specification.noise("observation_cov")
             change, cov = best_change_and_noise(moments, joint, params.observation_cov, step.most_likely)
             return {
-                "observation_cov": _zeros_kept(params.observation_cov, cov),
-                **self._moved(params, "observation", change),
+                "observation_cov": zeros_kept(params.observation_cov, cov),
+                **self._moved(params, change, "observation"),
             }
-        return self._moved(params, "observation", best_change(moments, joint, covs))
+        return self._moved(params, best_change(moments, joint, covs), "observation")
 
-    def _moved(self, params: LinearGaussianSystem, kind: str, change: Array) -> dict[str, Array]:
+    def _moved(self, params: LinearGaussianSystem, change: Array, kind: str) -> dict[str, Array]:
         """Return the blocks of [F b B] or [H d D] after `change`; blocks with nothing free stay bit-identical."""
         d = params.state_dim
         parts = {"matrix": change[:, :d], "offset": change[:, d], "input": change[:, d + 1 :]}
@@ -184,63 +203,11 @@ class LinearGaussianProblem:
             if self.specification.is_free(f"{kind}_{part}")
         }
 
-    def _initial(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
-        """Maximise over m and P: the regression of x[0] on 1, one row a series."""
-        mean_is_free = self.specification.is_free("initial_mean") and not self.sets_initial_mean
-        cov_is_free = self.specification.is_free("initial_cov")
-        if not mean_is_free and not cov_is_free:
-            return {}
-        n = float(len(expectations.initial_means))
-        deviation = expectations.initial_means - params.initial_mean
-        moments = Moments(
-            (expectations.initial_covs.sum(axis=0) + deviation.T @ deviation)[None],
-            deviation.sum(axis=0)[None, :, None],
-            np.full((1, 1, 1), n),
-            np.array([n]),
-        )
-        constraint = join([self.specification.constraint("initial_mean")])
-        if not mean_is_free:
-            constraint = JointConstraint(params.state_dim, 1, np.zeros((params.state_dim, 0)))
-        if not cov_is_free:
-            change = best_change(moments, constraint, params.initial_cov[None])
-            return {"initial_mean": params.initial_mean + change[:, 0]}
-        step = self.specification.noise("initial_cov")
-        change, cov = best_change_and_noise(moments, constraint, params.initial_cov, step.most_likely)
-        result = {"initial_cov": _zeros_kept(params.initial_cov, cov)}
-        return result | ({"initial_mean": params.initial_mean + change[:, 0]} if mean_is_free else {})
-
     @cached_property
     def sets_initial_mean(self) -> bool:
         """Whether m is learnt under a known P that is singular: EM alone could then never move m."""
-        if not self.specification.is_free("initial_mean") or self.specification.is_free("initial_cov"):
-            return False
-        d = self.specification.state_dim
-        P = self.specification.noise("initial_cov").fitted(np.zeros((d, d)))
-        return bool(smallest_scaled_eigenvalue(P) <= SINGULAR or np.any(np.diagonal(P) <= 0.0))
-
-    def _most_likely_start(self, system: LinearGaussianSystem, numerics: str) -> Array:
-        """Return m that maximises the likelihood itself, all else given (an ECME step).
-
-        The log-likelihood is a parabola in m, whose score and information one backward pass gives; directions
-        of m that the data say nothing of stay where they are.
-
-        References
-        ----------
-        Liu and Rubin, The ECME algorithm, Biometrika 81 (1994).
-        """
-        arithmetic = SQUARE_ROOT if numerics == SQUARE_ROOT else self.numerics
-        scores, information = initial_scores_by(lay(system, self.rows), self.rows, arithmetic)
-        design = self.specification.constraint("initial_mean").design
-        normal = design.T @ information.sum(axis=0) @ design
-        right = design.T @ scores.sum(axis=0)
-        change = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
-        return np.asarray(system.initial_mean + design @ change)
-
-
-def _zeros_kept(old: Array, new: Array) -> Array:
-    """Return `new`, exactly 0 where `old` has no variance: there EM cannot move, and rounding must not."""
-    kept = np.asarray(np.diagonal(old, axis1=-2, axis2=-1) > 0.0)
-    return symmetrised(np.where(kept[..., :, None] & kept[..., None, :], new, 0.0))
+        moves = np.any(self.specification.constraint("initial_mean").design != 0.0, axis=1)
+        return self.specification.initial.has_singular_known(moves)
 
 
 def _moments(sums: RegressionMoments) -> Moments:
@@ -277,7 +244,10 @@ class LeapingProblem(LinearGaussianProblem):
             for guess in guesses:
                 # A variance exp(30) times larger is no guess but an overflow on its way.
                 if np.all(np.abs(guess - points[-1]) < 30.0):
-                    system = unpacked(self.specification, guess, last, units)
+                    try:
+                        system = unpacked(self.specification, guess, last, units)
+                    except NumericalError:
+                        continue
                     if not self._is_nearly_singular(system, last):
                         yield system, ""
 

@@ -15,7 +15,7 @@ from kalman_em.linalg import pseudo_inverses
 from kalman_em.models.completion import completed
 from kalman_em.models.draws import noise_scatter
 from kalman_em.models.numbers import free_numbers
-from kalman_em.models.specification import Specification
+from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
 
 
@@ -38,7 +38,7 @@ class Numbers:
     @cached_property
     def covariances(self) -> tuple[str, ...]:
         """The covariances that are learnt."""
-        return tuple(name for name in self.specification.covariances if self.specification.is_free(name))
+        return tuple(name for name in COVARIANCES if self.specification.is_free(name))
 
     @cached_property
     def _coefficients(self) -> list[tuple[Array, dict[str, tuple[int, ...]]]]:

@@ -16,16 +16,18 @@ from kalman_em.em.constraints import JointConstraint, LinearConstraint, join
 from kalman_em.em.forms import (
     BlockDiagonal,
     CovarianceForm,
-    Diffuse,
     Fixed,
     Full,
+    MeanOfBlocks,
     coefficient_form,
     covariance_form,
 )
 from kalman_em.em.noise import NoiseStep
-from kalman_em.errors import InputError
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.models.initial_state import InitialState, initial_state
 from kalman_em.models.numbers import GROUPS, check_names, cov_with_numbers, free_numbers, projected, with_numbers
 from kalman_em.models.slots import Slot
+from kalman_em.models.stationary import check_stationary, settled, stabilised
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -73,17 +75,24 @@ class Specification:
         if self.initial_step not in ("first", "before"):
             raise InputError(f"initial_step: expected 'first' or 'before', got {self.initial_step!r}")
         labels: dict[str, tuple[str | None, ...]] = {name: self.constraint(name).labels for name in self.coefficients}
-        labels |= {name: self.noise(name).labels for name in self.covariances}
+        labels |= {name: self.noise(name).labels for name in COVARIANCES}
         check_names(labels, self.slots)
-        if self.is_diffuse and self.constraint("initial_mean").n_free:
-            raise InputError("initial_mean: a Diffuse() initial_cov leaves nothing to learn; use Fixed(0)")
-        if self.is_diffuse and self._scale_is_free:
+        diffuse = self.initial.diffuse
+        if np.any(self.constraint("initial_mean").design[diffuse]):
+            raise InputError(
+                "initial_mean: a Diffuse() initial_cov leaves nothing to learn; use Fixed(0)"
+                if diffuse.all()
+                else "initial_mean: the Diffuse() blocks of initial_cov leave nothing to learn; leave initial_mean out"
+            )
+        if diffuse.any() and self._scale_is_free:
             raise InputError(
                 "initial_cov: Diffuse() needs states with a scale of their own, but observation_matrix and "
                 "transition_cov are both free: the states could be rescaled at will, and a flat prior on them has no "
                 "maximum; hold one of the two fixed, or leave initial_cov out"
             )
         self._check_noise_rows()
+        if self.initial.stationary:
+            self._check_stationary()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a parameter of the system."""
@@ -107,20 +116,30 @@ class Specification:
         """Whether the model has this parameter (input matrices may be absent)."""
         return self.forms.get(name) is not None
 
+    @cached_property
+    def initial(self) -> InitialState:
+        """Which elements of the initial state are diffuse, which stationary, and the form of the rest."""
+        return initial_state(self.forms["initial_cov"], self.state_dim)
+
     @property
-    def is_diffuse(self) -> bool:
-        """Whether the initial state is diffuse."""
-        return isinstance(self.forms["initial_cov"], Diffuse)
+    def mean_follows(self) -> bool:
+        """Whether the initial mean of stationary blocks follows from F and b."""
+        return isinstance(self.forms["initial_mean"], MeanOfBlocks)
+
+    @cached_property
+    def start_moves(self) -> bool:
+        """Whether a stationary start moves with what is learnt: the transition M-step is then a generalised one."""
+        rows = self.initial.is_stationary
+        if not rows.any():
+            return False
+        names = ["transition_matrix", *(["transition_offset"] if self.mean_follows else [])]
+        designs = [self.constraint(name).design.reshape(self.state_dim, -1) for name in names]
+        return self.is_free("transition_cov") or any(np.any(design[rows]) for design in designs)
 
     @property
     def coefficients(self) -> tuple[str, ...]:
         """The coefficients that the model has."""
         return tuple(name for name in COEFFICIENTS if self.has(name))
-
-    @property
-    def covariances(self) -> tuple[str, ...]:
-        """The covariances that have a form: all, but that of a diffuse initial state."""
-        return tuple(name for name in COVARIANCES if not (name == "initial_cov" and self.is_diffuse))
 
     def constraint(self, name: str) -> LinearConstraint:
         """Return the linear constraint on a coefficient, over all rows of the filter where it varies in time."""
@@ -137,25 +156,25 @@ class Specification:
         return {name: replace(one, fixed=_led(one.fixed, self.shape(name))) for name, one in found.items()}
 
     def noise(self, name: str) -> NoiseStep:
-        """Return the M-step of a covariance (not of a diffuse initial one)."""
+        """Return the M-step of a covariance; of the initial one with 0 for its diffuse and stationary blocks."""
         return self._noises[name]
 
     @cached_property
     def _noises(self) -> dict[str, NoiseStep]:
-        leads = {name: self.initial_step == "before" and name != "initial_cov" for name in self.covariances}
+        leads = {name: self.initial_step == "before" and name != "initial_cov" for name in COVARIANCES}
         return {name: NoiseStep(self.covariance(name), self.shape(name)[0], name, leads[name]) for name in leads}
 
     @cached_property
     def generalised_steps(self) -> tuple[str, ...]:
         """The parameters whose M-step has no closed form: it raises the expected log-likelihood step by step."""
-        climbs = tuple(name for name in self.covariances if not self.noise(name).is_closed)
+        climbs = tuple(name for name in COVARIANCES if not self.noise(name).is_closed)
         return climbs if self.decay is None else (*climbs, "time_constant")
 
     @cached_property
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of learnt numbers, and the parameters in which each stands."""
         labels = {name: self.constraint(name).labels for name in self.coefficients}
-        labels |= {name: self.noise(name).labels for name in self.covariances}
+        labels |= {name: self.noise(name).labels for name in COVARIANCES}
         found: dict[str, tuple[str, ...]] = {}
         for parameter, own in labels.items():
             for label in dict.fromkeys(own):
@@ -169,7 +188,7 @@ class Specification:
         for names in self.together():
             free, _, labels = free_numbers(names, {name: getattr(system, name) for name in names})
             values |= {label: float(x) for label, x in zip(labels, free, strict=True) if label is not None}
-        for name in self.covariances:
+        for name in COVARIANCES:
             step = self.noise(name)
             if any(label is not None for label in step.labels) and step.family is not None:
                 free = step.family.free(getattr(system, name))
@@ -183,7 +202,7 @@ class Specification:
         for names in self.together():
             if touched & set(names):
                 values |= with_numbers(names, {name: getattr(system, name) for name in names}, wanted)
-        for name in touched & set(self.covariances):
+        for name in touched & set(COVARIANCES):
             values[name] = cov_with_numbers(self.noise(name), getattr(system, name), wanted)
         changed: dict[str, Any] = dict(values)
         return replace(system, **changed)
@@ -197,7 +216,9 @@ class Specification:
         ]
 
     def covariance(self, name: str) -> CovarianceForm:
-        """Return the form of a covariance (not of a diffuse initial one)."""
+        """Return the form of a covariance; of the initial one with 0 for its diffuse and stationary blocks."""
+        if name == "initial_cov":
+            return self.initial.form
         return covariance_form(self.forms[name], name, self.shape(name)[0])
 
     def joint(self, kind: str) -> JointConstraint:
@@ -220,7 +241,7 @@ class Specification:
     def n_parameters(self) -> int:
         """Number of free numbers over all parameters."""
         regressions = self.joint("transition").n_free + self.joint("observation").n_free
-        covariances = sum(self.noise(name).n_free for name in self.covariances)
+        covariances = sum(self.noise(name).n_free for name in COVARIANCES)
         return regressions + self.constraint("initial_mean").n_free + covariances + (self.decay is not None)
 
     def is_free(self, name: str) -> bool:
@@ -250,7 +271,7 @@ class Specification:
     @cached_property
     def _free(self) -> frozenset[str]:
         coefficients = {name for name in self.coefficients if self.constraint(name).n_free > 0}
-        covariances = {name for name in self.covariances if self.noise(name).n_free > 0}
+        covariances = {name for name in COVARIANCES if self.noise(name).n_free > 0}
         return frozenset(coefficients | covariances | (set() if self.decay is None else {"dynamics"}))
 
     @property
@@ -275,13 +296,12 @@ class Specification:
         )
 
     def projected(self, values: Mapping[str, Array]) -> LinearGaussianSystem:
-        """Return the system nearest to `values` that obeys every form."""
+        """Return the system nearest to `values` that obeys every form; `InputError` if it has no stationary start."""
         chosen: dict[str, Any] = self.projected_coefficients(values)
         for name in COVARIANCES:
-            if name == "initial_cov" and self.is_diffuse:
-                chosen[name] = np.zeros(self.shape(name))
-            elif isinstance(self.forms[name], Fixed):
-                value = self.forms[name].fitted_to(self.shape(name), name)
+            form = self.covariance(name)
+            if isinstance(form, Fixed):
+                value = form.fitted_to(self.shape(name), name)
                 chosen[name] = _led(value, self.shape(name)) if self.initial_step == "before" else value
             else:
                 chosen[name] = self.noise(name).fitted(values[name])
@@ -291,13 +311,32 @@ class Specification:
             dynamics = moved
             chosen["transition_matrix"] = moved.transition_matrices(self.transition_gaps)
             G = moved.noise_selections(self.transition_gaps)
-        return LinearGaussianSystem(
+        system = LinearGaussianSystem(
             **chosen,
             noise_selection=G,
             transition_gaps=self.transition_gaps,
             dynamics=dynamics,
-            initial_diffuse=np.full(self.state_dim, self.is_diffuse),
+            initial_diffuse=self.initial.diffuse,
         )
+        try:
+            return self.settled(system)
+        except NumericalError as error:
+            raise InputError(f"transition_matrix: {error}") from error
+
+    def start_from(self, values: Mapping[str, Array]) -> LinearGaussianSystem:
+        """Return `projected` of `values` with F brought inside the unit circle where the start is stationary."""
+        F = stabilised(values["transition_matrix"], self.constraint("transition_matrix"), self.initial)
+        return self.projected({**values, "transition_matrix": F})
+
+    def settled(self, system: LinearGaussianSystem) -> LinearGaussianSystem:
+        """Return `system` with the stationary blocks of m and P at what F, b and Q make them.
+
+        Raises
+        ------
+        NumericalError
+            If an eigenvalue of such a block of F is not inside the unit circle; the message names it.
+        """
+        return settled(system, self.initial, self.mean_follows)
 
     def projected_coefficients(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Return the coefficients nearest to `values` that obey their forms, shared numbers being equal."""
@@ -332,7 +371,7 @@ class Specification:
         lead = 1 if self.initial_step == "before" else 0
         fixed = {name: self.constraint(name).fixed for name in self.coefficients}
         entries = {name: len(value) - lead for name, value in fixed.items() if value.ndim > len(self.shape(name))}
-        for name in self.covariances:
+        for name in COVARIANCES:
             form, n = self.forms[name], self.noise(name).n_entries
             if isinstance(form, Fixed) and form.value.ndim == 3:
                 entries[name] = len(form.value)
@@ -342,6 +381,14 @@ class Specification:
             return entries
         # Gaps in time are the same in any series: what is known for each of them is known elsewhere too.
         return {name: n for name, n in entries.items() if not name.startswith("transition")}
+
+    def _check_stationary(self) -> None:
+        """Refuse stationary blocks of the initial state that have no stationary distribution of their own."""
+        needed = ["transition_matrix", "transition_cov", *(["transition_offset"] if self.mean_follows else [])]
+        for name in needed:
+            if name in self._varying() or self.transition_gaps is not None:
+                raise InputError(f"{name}: varies in time, so that the states have no Stationary() distribution")
+        check_stationary(self.initial, self.constraint("transition_matrix"), self.state_names)
 
     def _check_noise_rows(self) -> None:
         """Refuse free coefficients in rows that no noise enters: EM can never move them."""

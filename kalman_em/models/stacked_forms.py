@@ -25,13 +25,17 @@ def can_be_stacked(specification: Specification, system: LinearGaussianSystem) -
         return False
     if system.transition_gaps is not None or not _is_plain(specification):
         return False
+    # A diffuse likelihood may run away there, which is watched for in one series at a time.
+    is_watched = specification.is_free("transition_matrix") or specification.is_free("observation_matrix")
+    if is_watched and specification.initial.diffuse.any():
+        return False
     joints = [specification.joint("transition"), specification.joint("observation")]
     joints.append(join([specification.constraint("initial_mean")]))
     return all(joint.n_free == 0 or joint.free_columns is not None for joint in joints)
 
 
 def _is_plain(specification: Specification) -> bool:
-    names = ["transition_cov", "observation_cov", *([] if specification.is_diffuse else ["initial_cov"])]
+    names = ["transition_cov", "observation_cov", *([] if specification.initial.diffuse.all() else ["initial_cov"])]
     return all(_is_simple(specification.forms[name]) for name in names)
 
 

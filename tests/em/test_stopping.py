@@ -157,6 +157,8 @@ def test_the_reasons_are_a_closed_list():
         "max_iterations",
         "objective_fell",
         "degenerate_covariance",
+        "unit_root",
+        "unobservable_start",
         "non_finite",
         "interrupted",
     }

@@ -8,13 +8,14 @@ from kalman_em.em.forms.blocks import BlockDiagonal
 from kalman_em.em.forms.diagonal import is_of_independent_noise
 from kalman_em.em.forms.fixed import Fixed
 from kalman_em.em.forms.free import Diagonal, EqualVarCov, Full, Isotropic
-from kalman_em.em.forms.initial import Diffuse, check_initial_forms
+from kalman_em.em.forms.initial import Diffuse, MeanOfBlocks, Stationary
 from kalman_em.em.forms.partly import Partly
 from kalman_em.em.forms.pattern import Pattern
 from kalman_em.em.forms.protocols import (
     CoefficientForm,
     CovarianceForm,
     LinearForm,
+    check_initial_forms,
     checked_covariance_form,
     coefficient_form,
     covariance_form,
@@ -34,9 +35,11 @@ __all__ = [
     "Isotropic",
     "Known",
     "LinearForm",
+    "MeanOfBlocks",
     "Partly",
     "Pattern",
     "Scaled",
+    "Stationary",
     "check_initial_forms",
     "checked_covariance_form",
     "coefficient_form",

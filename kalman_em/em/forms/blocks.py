@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array, as_count
 from kalman_em.em.families import Family, side_by_side
+from kalman_em.em.forms.initial import is_initial_form
 from kalman_em.em.forms.protocols import (
-    CovarianceForm,
     LinearForm,
     checked_covariance_form,
     covariance_form,
@@ -28,7 +29,8 @@ class BlockDiagonal:
     Parameters
     ----------
     blocks : sequence of (form, size)
-        The forms of the blocks, first to last, and their sizes.
+        The forms of the blocks, first to last, and their sizes. For `initial_cov` also `Diffuse()` and `Stationary()`:
+        ``BlockDiagonal([(Diffuse(), 2), (Stationary(), 3), (Full(), 1)])`` mixes them with known and learnt blocks.
 
     Raises
     ------
@@ -45,7 +47,7 @@ class BlockDiagonal:
     [[5.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]]
     """
 
-    blocks: Sequence[tuple[CovarianceForm, int]]
+    blocks: Sequence[tuple[Any, int]]
 
     def __post_init__(self) -> None:
         if not isinstance(self.blocks, Iterable) or isinstance(self.blocks, str):
@@ -54,7 +56,8 @@ class BlockDiagonal:
         for position, block in enumerate(blocks):
             if not isinstance(block, tuple | list) or len(block) != 2:
                 raise InputError(f"blocks: expected pairs (form, size), got {block!r} at position {position}")
-            checked_covariance_form(block[0], f"blocks: form of block {position}")
+            if not is_initial_form(block[0]):
+                checked_covariance_form(block[0], f"blocks: form of block {position}")
             as_count(block[1], f"blocks: size of block {position}")
         object.__setattr__(self, "blocks", tuple((form, int(size)) for form, size in blocks))
 

@@ -10,11 +10,12 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import LinearConstraint
 from kalman_em.em.families import Family
+from kalman_em.em.forms.initial import is_initial_form
 from kalman_em.em.maximisers import FamilyMaximiser
 from kalman_em.errors import InputError
 
 # The forms that need no arguments, by what a user may write in their place.
-SIMPLE = ("Full", "Diagonal", "Isotropic", "EqualVarCov", "Diffuse")
+SIMPLE = ("Full", "Diagonal", "Isotropic", "EqualVarCov", "Diffuse", "Stationary")
 
 
 @runtime_checkable
@@ -108,6 +109,14 @@ def checked_covariance_form(form: Any, name: str) -> CovarianceForm:
     return form
 
 
+def check_initial_forms(mean: Any, cov: Any) -> None:
+    """Raise `InputError` unless `mean` is a form or None and `cov` one for an initial covariance."""
+    if mean is not None:
+        coefficient_form(mean, "initial_mean")
+    if not is_initial_form(cov):
+        checked_covariance_form(cov, "initial_cov")
+
+
 def _expected(form: Any) -> str:
     """Return what was expected, what came instead of a form, and what may have been meant."""
     expected = "expected a form such as Full(), Diagonal() or Fixed(value), got"
@@ -119,4 +128,6 @@ def _expected(form: Any) -> str:
         return f"{expected} {form!r}{f' (did you mean {known[near[0]]}()?)' if near else ''}"
     if isinstance(form, np.ndarray | list | tuple):
         return f"{expected} an array; hold known numbers with Fixed(...)"
+    if is_initial_form(form):
+        return f"{expected} {form!r}, which is for initial_cov alone"
     return f"{expected} {form!r}"

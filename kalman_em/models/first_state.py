@@ -1,0 +1,120 @@
+"""The M-step of the initial state: the regression of x[0] on 1, one row a series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array, BoolArray, IntArray
+from kalman_em.em.constraints import JointConstraint
+from kalman_em.em.regression import Moments, best_change, best_change_and_noise
+from kalman_em.inference.e_step import initial_scores_by
+from kalman_em.inference.expectations import Expectations
+from kalman_em.inference.numerics import AUTO
+from kalman_em.inference.rows import Rows, lay
+from kalman_em.linalg import solve_symmetric, symmetrised
+from kalman_em.models.specification import Specification
+from kalman_em.systems import LinearGaussianSystem
+
+
+def initial_update(
+    specification: Specification, params: LinearGaussianSystem, expectations: Expectations, *, holds_mean: bool
+) -> dict[str, Array]:
+    """Return m and P that maximise the expected log-likelihood, those of them that are learnt.
+
+    Diffuse elements say nothing, and stationary ones have the covariance that they have at `params`; a mean that
+    `holds_mean` stays.
+    """
+    mean_is_free = specification.is_free("initial_mean") and not holds_mean
+    cov_is_free = specification.is_free("initial_cov")
+    if not mean_is_free and not cov_is_free:
+        return {}
+    active = np.flatnonzero(~specification.initial.diffuse)
+    within = np.ix_(active, active)
+    n = float(len(expectations.initial_means))
+    deviation = (expectations.initial_means - params.initial_mean)[:, active]
+    moments = Moments(
+        (expectations.initial_covs.sum(axis=0)[within] + deviation.T @ deviation)[None],
+        deviation.sum(axis=0)[None, :, None],
+        np.full((1, 1, 1), n),
+        np.array([n]),
+    )
+    design = specification.constraint("initial_mean").design[active]
+    constraint = JointConstraint(len(active), 1, design if mean_is_free else design[:, :0])
+    old = params.initial_cov[within]
+    if not cov_is_free:
+        change, cov = best_change(moments, constraint, old[None]), old
+    else:
+        step = specification.noise("initial_cov")
+        states = range(params.state_dim)
+        held = [np.ix_(states[rows], states[rows]) for rows in specification.initial.stationary]
+
+        def most_likely(scatter: Array, counts: Array, near: Array) -> Array:
+            whole, nearby = (_whole(part, active, len(states)) for part in (scatter, near))
+            found = np.array(step.most_likely(whole, counts, nearby))
+            for block in held:
+                found[block] = params.initial_cov[block]
+            return np.asarray(found[within])
+
+        change, cov = best_change_and_noise(moments, constraint, old, most_likely)
+    mean = params.initial_mean.copy()
+    mean[active] += change[:, 0]
+    found: dict[str, Any] = {"initial_mean": mean} if mean_is_free else {}
+    if cov_is_free:
+        P = np.array(params.initial_cov)
+        P[within] = zeros_kept(old, cov)
+        found["initial_cov"] = P
+    return found
+
+
+def most_likely_start(
+    specification: Specification, rows: Rows, system: LinearGaussianSystem, numerics: str = AUTO
+) -> Array:
+    """Return m that maximises the likelihood itself, all else given (an ECME step).
+
+    The log-likelihood is a parabola in m, whose score and information one backward pass gives; directions
+    of m that the data say nothing of stay where they are. A flat prior on diffuse elements is their maximum: the
+    parabola in the others is what is left of it there.
+
+    References
+    ----------
+    Liu and Rubin, The ECME algorithm, Biometrika 81 (1994).
+    """
+    diffuse: BoolArray = specification.initial.diffuse
+    known = system.replaced(initial_diffuse=np.zeros(len(diffuse), dtype=bool)) if diffuse.any() else system
+    scores, information = initial_scores_by(lay(known, rows), rows, numerics)
+    if diffuse.any():
+        scores, information = _profiled(scores, information, diffuse)
+    design = specification.constraint("initial_mean").design
+    normal = design.T @ information.sum(axis=0) @ design
+    right = design.T @ scores.sum(axis=0)
+    change = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
+    return np.asarray(system.initial_mean + design @ change)
+
+
+def zeros_kept(old: Array, new: Array) -> Array:
+    """Return `new`, exactly 0 where `old` has no variance: there EM cannot move, and rounding must not."""
+    kept = np.asarray(np.diagonal(old, axis1=-2, axis2=-1) > 0.0)
+    return symmetrised(np.where(kept[..., :, None] & kept[..., None, :], new, 0.0))
+
+
+def _whole(part: Array, active: IntArray, dim: int) -> Array:
+    """Return matrices (..., dim, dim) with `part` in the rows and columns that are active, 0 elsewhere."""
+    result = np.zeros((*part.shape[:-2], dim, dim))
+    result[..., active[:, None], active] = part
+    return result
+
+
+def _profiled(scores: Array, information: Array, diffuse: BoolArray) -> tuple[Array, Array]:
+    """Return scores and information of the other elements where the diffuse ones, of each series, are at their best."""
+    result, curvature = scores.copy(), information.copy()
+    others = np.ix_(~diffuse, ~diffuse)
+    for s in range(len(scores)):
+        inner, cross = information[s][np.ix_(diffuse, diffuse)], information[s][np.ix_(diffuse, ~diffuse)]
+        weights = solve_symmetric(inner, np.column_stack([cross, scores[s][diffuse]]))
+        result[s][~diffuse] -= cross.T @ weights[:, -1]
+        curvature[s][others] -= cross.T @ weights[:, :-1]
+        result[s][diffuse] = 0.0
+        curvature[s][diffuse, :] = curvature[s][:, diffuse] = 0.0
+    return result, curvature
