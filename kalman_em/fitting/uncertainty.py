@@ -87,8 +87,8 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
     initial = specification.initial
     if not initial.others.all() and not initial.diffuse.all():
         raise InputError(
-            f"initial_cov: the start is {initial.described()}, and the score of a start that moves with other parameters "
-            "or is diffuse in part is not known here; standard errors come from a fit with another start"
+            f"initial_cov: the start is {initial.described()}, and the score of a start that moves with other "
+            "parameters or is diffuse in part is not known here; standard errors come from a fit with another start"
         )
     for name in COVARIANCES:
         if specification.is_free(name) and specification.noise(name).family is None:
