@@ -27,7 +27,15 @@ import kalman_em as kem
 
 KINDS = ("LinearGaussian", "LocalLevel", "LocalLinearTrend")
 # Columns whose stop is no fault; the others are.
-STOPS = ("converged", "max_iterations", "degenerate_covariance", "objective_fell", "non_finite")
+STOPS = (
+    "converged",
+    "max_iterations",
+    "degenerate_covariance",
+    "unit_root",
+    "unobservable_start",
+    "objective_fell",
+    "non_finite",
+)
 REFUSALS = ("InputError", "NumericalError")
 FAULTS = ("fall", "fall before degenerate_covariance", "not finite", "negative variance", "exception", "warning")
 FORECAST_STEPS = 3

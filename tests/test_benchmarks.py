@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kalman_em import StopReason
+
 ROOT = Path(__file__).resolve().parent.parent
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -58,3 +60,7 @@ def test_a_difference_is_seen(bench):
     assert difference(first, {"log_likelihood": -10.0 * (1 + 1e-7)}).startswith("disagrees (log-likelihood")
     assert difference(first, {"log_likelihood": float("nan")}).startswith("disagrees (log-likelihood")
     assert difference(first, {"log_likelihood": -10.0, "checks": {"F": [1.0, 2.1]}}).startswith("disagrees (F")
+
+
+def test_the_random_fits_know_every_reason_to_stop(bench):
+    assert set(bench("random_fits").STOPS) == set(StopReason) - {StopReason.interrupted}

@@ -164,7 +164,11 @@ def _differences(fitted: Fit, theirs: LinearGaussianSystem, has_climbed: bool) -
             moved = np.tril((left != 0.0) | (right != 0.0))
         else:
             unit = np.full(left.shape, max(np.abs(left).max(initial=0.0), np.abs(right).max(initial=0.0)))
-            moved = np.any(fitted.specification.constraint(slot.parameter).design != 0.0, axis=1).reshape(left.shape)
+            moved = np.any(fitted.specification.constraint(slot.parameter).design != 0.0, axis=1)
+            if slot.entries is not None:
+                moved = moved.reshape(fitted.specification.shape(slot.parameter))[slot.places]
+            # A damping and a period are made of two entries each.
+            moved = moved.reshape(*left.shape, -1).any(axis=-1)
         for place in np.argwhere(moved):
             at = tuple(int(i) for i in place)
             label = name if left.size == 1 else f"{name}[{', '.join(map(str, at))}]"

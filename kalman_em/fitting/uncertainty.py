@@ -72,7 +72,7 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
     ------
     InputError
         If a covariance is learnt under a form that does not say how it depends on its numbers, a time constant is
-        learnt, or the start is stationary, or diffuse in part.
+        learnt, or the start is known or learnt in part.
 
     References
     ----------
@@ -85,10 +85,10 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
             "other parameters, as if it were known, come from a fit with the time constant stated as a number"
         )
     initial = specification.initial
-    if not initial.others.all() and not initial.diffuse.all():
+    if initial.others.any() and not initial.others.all():
         raise InputError(
-            f"initial_cov: the start is {initial.described()}, and the score of a start that moves with other "
-            "parameters or is diffuse in part is not known here; standard errors come from a fit with another start"
+            f"initial_cov: the start is {initial.described()}, and the score of a start that is known or learnt in "
+            "part is not known here; standard errors come from a fit with another start"
         )
     for name in COVARIANCES:
         if specification.is_free(name) and specification.noise(name).family is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, as_count
 from kalman_em.em.forms import Full, checked_covariance_form
-from kalman_em.models.component import Coefficient, Component, Noise
+from kalman_em.models.component import Coefficient, Component, Noise, first_cov
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -29,7 +29,8 @@ class Autoregression(Additive):
 
     .. math:: \\xi_{t+1} = \\phi_1 \\xi_t + \\dots + \\phi_m \\xi_{t+1-m} + w_t, \\; w_t \\sim N(0, Q)
 
-    The coefficients, m a column of data, are learnt by regression, exactly.
+    The coefficients, m a column of data, are learnt by regression; a stationary start makes its M-step a generalised
+    one.
 
     Parameters
     ----------
@@ -39,21 +40,25 @@ class Autoregression(Additive):
         Q, shape (p, p).
     observation_cov : form, default Full()
         R, shape (p, p); Fixed(0) for an autoregression that is seen without noise.
+    initial_cov : Stationary() or Diffuse(), optional
+        How the first `order` values begin: from their stationary distribution, if left out (diffuse where
+        `autoregression_cov` is Fixed at 0 in some column, or varies in time).
 
     Raises
     ------
     InputError
-        If `order` is not a whole number of at least 1, or what stands for a form is none; at the fit, if a form does
-        not fit the columns of the data.
+        If `order` is not a whole number of at least 1, what stands for a form is none, or `initial_cov` is another; at
+        the fit, if a form does not fit the columns of the data.
 
     Notes
     -----
-    The first `order` values are exactly diffuse. Where the coefficient of the last of several lags heads for 0 the
-    likelihood of such a start grows without end, and the fit stops: use a lower order then.
+    The learnt coefficients stay inside the unit circle where the start is stationary. With `Diffuse()` they need not,
+    but where the coefficient of the last of several lags heads for 0 the likelihood grows without end, and the fit
+    stops.
 
     References
     ----------
-    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 3.4.
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, sections 3.4 and 5.6.2.
 
     Examples
     --------
@@ -68,11 +73,13 @@ class Autoregression(Additive):
     order: int
     autoregression_cov: Any = field(default_factory=Full, kw_only=True)
     observation_cov: Any = field(default_factory=Full, kw_only=True)
+    initial_cov: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", as_count(self.order, "order"))
         for name in ("autoregression_cov", "observation_cov"):
             checked_covariance_form(getattr(self, name), name)
+        first_cov(self.initial_cov, self.autoregression_cov)
 
     @property
     def base(self) -> str:
@@ -99,6 +106,7 @@ class Autoregression(Additive):
                 free=tuple((0, lag, lag, 1.0) for lag in range(m)), size=m, shown=((name, "value", row),)
             ),
             transitions=tuple(companion(coefficients, m) for coefficients in _tried(m)),
+            initial_cov=first_cov(self.initial_cov, self.autoregression_cov),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import Diffuse, Fixed
+from kalman_em.em.forms import Diffuse, Fixed, Stationary
 from kalman_em.errors import InputError
 from kalman_em.observations import Panel
 
@@ -73,7 +73,7 @@ class Component:
     transitions : tuple of ndarray (c, c)
         The transitions that a start tries; the known one where nothing is learnt.
     initial_cov, initial_mean : form
-        Of the states at the first observation, over states and columns; diffuse as a rule.
+        Of the states at the first observation, over states and columns; diffuse unless they die away.
     frequencies : tuple of float
         Angles a step of oscillations that never die away: no two summands may share one.
     regressors : {"", "given", "made"}
@@ -107,6 +107,26 @@ class Component:
     def tried_transitions(self) -> tuple[Array, ...]:
         """The transitions that a start tries, at least one."""
         return self.transitions or (self.transition,)
+
+
+def first_cov(stated: Any, noise_form: Any) -> Any:
+    """Return the form of the first states of a component that dies away: the stated one, or else what fits its noise.
+
+    Stationary, as of something that has been going on for long. Without noise in every column, or with one that varies
+    in time, there is no such distribution (or nothing in it), and the start is diffuse.
+
+    Raises
+    ------
+    InputError
+        If what is stated is neither `Diffuse()` nor `Stationary()`.
+    """
+    if stated is not None:
+        if not isinstance(stated, Diffuse | Stationary):
+            raise InputError(f"initial_cov: expected Diffuse() or Stationary(), got {stated!r}")
+        return stated
+    value = np.atleast_2d(getattr(noise_form, "value", 1.0))
+    is_still = isinstance(noise_form, Fixed) and not np.all(np.diagonal(value, axis1=-2, axis2=-1) > 0.0)
+    return Diffuse() if is_still or value.ndim == 3 else Stationary()
 
 
 @runtime_checkable

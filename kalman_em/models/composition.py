@@ -11,7 +11,7 @@ import scipy
 
 from kalman_em.arrays import Array
 from kalman_em.em.entries import entries_of
-from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, covariance_form
+from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, Stationary, covariance_form
 from kalman_em.em.repeated import Repeated
 from kalman_em.errors import InputError
 from kalman_em.models.component import Component
@@ -47,7 +47,7 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     slots |= _coefficient_slots(components, firsts, p)
     slots |= _regression_slots(components, p)
     initial_mean, initial_cov = _initial(components, p)
-    if not isinstance(initial_cov, Diffuse):
+    if initial_state(initial_cov, firsts[-1] * p).others.any():
         slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
     forms: dict[str, Any] = {
         "transition_matrix": _transition_form(components, firsts, p),
@@ -190,14 +190,19 @@ def _selection(components: Sequence[Component], firsts: Sequence[int], p: int) -
 def _initial(components: Sequence[Component], p: int) -> tuple[Any, Any]:
     if len(components) == 1:
         (only,) = components
-        return initial_state(only.initial_cov, only.state_dim * p).mean_form(only.initial_mean), only.initial_cov
+        found = initial_state(only.initial_cov, only.state_dim * p)
+        # Without offsets the mean of states that die away is 0.
+        stated = Fixed(0.0) if only.initial_mean is None and not found.others.any() else only.initial_mean
+        return found.mean_form(stated), only.initial_cov
     for component in components:
-        if component.initial_mean is not None or not isinstance(component.initial_cov, Diffuse):
+        if component.initial_mean is not None or not isinstance(component.initial_cov, Diffuse | Stationary):
             raise InputError(
-                f"initial_cov: in a sum every part starts diffuse, but {component.name!r} has "
+                f"initial_cov: in a sum every part starts diffuse or stationary, but {component.name!r} has "
                 f"{component.initial_cov!r}; leave initial_cov and initial_mean out"
             )
-    return Fixed(0.0), Diffuse()
+    blocks = [(component.initial_cov, component.state_dim * p) for component in components if component.states]
+    is_diffuse = all(isinstance(form, Diffuse) for form, _ in blocks)
+    return Fixed(0.0), Diffuse() if is_diffuse else BlockDiagonal(blocks)
 
 
 def _check_frequencies(components: Sequence[Component]) -> None:

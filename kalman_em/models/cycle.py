@@ -9,7 +9,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.forms import Full, checked_covariance_form
-from kalman_em.models.component import Coefficient, Component, Noise
+from kalman_em.models.component import Coefficient, Component, Noise, first_cov
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -33,8 +33,8 @@ class Cycle(Additive):
         \\begin{pmatrix} \\psi_t \\\\ \\psi^*_t \\end{pmatrix} + w_t
 
     with noises of equal covariance in both states. The transition is a matrix [[a, b], [-b, a]] in which a and b are
-    learnt by regression, exactly; `cycle_damping` is sqrt(a² + b²) and `cycle_period` 2 pi / lambda, in steps, one of
-    each a column of data.
+    learnt by regression (a generalised M-step, where the start is stationary); `cycle_damping` is sqrt(a² + b²) and
+    `cycle_period` 2 pi / lambda, in steps, one of each a column of data.
 
     Parameters
     ----------
@@ -42,15 +42,20 @@ class Cycle(Additive):
         The noise covariance of each state, shape (p, p).
     observation_cov : form, default Full()
         R, shape (p, p).
+    initial_cov : Stationary() or Diffuse(), optional
+        How the two states begin: from their stationary distribution, of variance cycle_cov / (1 - ρ²), if left out
+        (diffuse where `cycle_cov` is Fixed at 0 in some column, or varies in time). A wave that does not die away, of
+        damping 1, has no such distribution and needs `Diffuse()`.
 
     Raises
     ------
     InputError
-        If what stands for a form is none; at the fit, if a form does not fit the columns of the data.
+        If what stands for a form is none, or `initial_cov` is another; at the fit, if a form does not fit the columns
+        of the data.
 
     References
     ----------
-    Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, equation (2.3.38).
+    Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, equation (2.3.38) and section 2.3.3.
 
     Examples
     --------
@@ -64,10 +69,12 @@ class Cycle(Additive):
 
     cycle_cov: Any = field(default_factory=Full)
     observation_cov: Any = field(default_factory=Full)
+    initial_cov: Any = None
 
     def __post_init__(self) -> None:
         for name in ("cycle_cov", "observation_cov"):
             checked_covariance_form(getattr(self, name), name)
+        first_cov(self.initial_cov, self.cycle_cov)
 
     @property
     def base(self) -> str:
@@ -97,6 +104,7 @@ class Cycle(Additive):
                 shown=((f"{name}_period", "period", pair), (f"{name}_damping", "damping", pair)),
             ),
             transitions=tuple(rotation(period, damping) for period in periods for damping in DAMPINGS),
+            initial_cov=first_cov(self.initial_cov, self.cycle_cov),
         )
 
 

@@ -31,7 +31,8 @@ class DampedTrend(Additive):
         y_t = \\mu_t + v_t, \\; v_t \\sim N(0, R)
 
     The damping, one number a column of data, is learnt by regression (exactly, as `slope_damping`); forecasts level
-    out where it is below 1.
+    out where it is below 1. Level and slope start diffuse: a slope that dies away from a size of its own is what the
+    model is for, and a stationary one would begin near 0.
 
     Parameters
     ----------

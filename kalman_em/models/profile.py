@@ -10,8 +10,10 @@ import numpy as np
 import scipy
 
 from kalman_em.arrays import Array
+from kalman_em.em.forms import Stationary
 from kalman_em.errors import NumericalError
 from kalman_em.inference.kalman import kalman_filter
+from kalman_em.inference.stationary import stationary_cov
 from kalman_em.models.component import Component
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
@@ -31,7 +33,7 @@ def profiled_start(specification: Specification, panel: Panel, components: Seque
     """Return the start whose noise ratios and transitions have the highest likelihood on a grid, column by column.
 
     For each point of the grid the common scale has a closed form, so the grid is free of the units of the data; the
-    diffuse start makes it free of their origin.
+    diffuse start of a level makes it free of their origin.
     """
     p = panel.obs_dim
     found = [_profiled_column(panel, column, components) for column in range(p)]
@@ -59,7 +61,7 @@ def scattered(
 ) -> LinearGaussianSystem:
     """Return `system` with every variance multiplied by a log-normal factor (a factor of e is one sigma).
 
-    What is learnt of the transition is drawn towards another that does not explode.
+    What is learnt of the transition is drawn towards another that does not explode, or dies away as its start asks.
     """
     values = {
         name: _rescaled(getattr(system, name), rng) for name in ("transition_cov", "observation_cov", "initial_cov")
@@ -69,7 +71,7 @@ def scattered(
         F = F + 0.2 * rng.standard_normal(F.shape)
         F = F / max(float(np.abs(np.linalg.eigvals(F)).max()), 1.0)
     kept = {name: getattr(system, name) for name in specification.coefficients}
-    return specification.projected({**kept, **values, "transition_matrix": F})
+    return specification.start_from({**kept, **values, "transition_matrix": F})
 
 
 def _interleaved(blocks: Sequence[Array]) -> Array:
@@ -206,7 +208,7 @@ class _Search:
 
     def _system(self, point: Point, observed: Array) -> LinearGaussianSystem:
         c = self.state_dim
-        firsts = accumulate((component.state_dim for component in self.components), initial=0)
+        firsts = list(accumulate((component.state_dim for component in self.components), initial=0))
         moved = [
             first + state
             for component, first in zip(self.components, firsts, strict=False)
@@ -214,14 +216,21 @@ class _Search:
             for state in noise.states
         ]
         G = np.eye(c)[:, moved]
+        F, noise = self.transition(point), G @ np.diag(self.variances(point)) @ G.T
+        P, diffuse = np.zeros((c, c)), np.ones(c, dtype=bool)
+        for component, first in zip(self.components, firsts, strict=False):
+            if isinstance(component.initial_cov, Stationary):
+                rows = slice(first, first + component.state_dim)
+                P[rows, rows] = stationary_cov(F[rows, rows], noise[rows, rows])
+                diffuse[rows] = False
         return LinearGaussianSystem(
-            transition_matrix=self.transition(point),
-            transition_cov=G @ np.diag(self.variances(point)) @ G.T,
+            transition_matrix=F,
+            transition_cov=noise,
             observation_matrix=observed[..., None, :],
             observation_cov=np.eye(1),
             initial_mean=np.zeros(c),
-            initial_cov=np.zeros((c, c)),
-            initial_diffuse=np.ones(c, dtype=bool),
+            initial_cov=P,
+            initial_diffuse=diffuse,
         )
 
 

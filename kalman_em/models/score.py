@@ -14,6 +14,7 @@ from kalman_em.inference.scores import initial_scores
 from kalman_em.linalg import pseudo_inverses
 from kalman_em.models.completion import completed
 from kalman_em.models.draws import noise_scatter
+from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.numbers import free_numbers
 from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -61,7 +62,7 @@ class Numbers:
         return np.concatenate(zero)
 
     def system(self, vector: Array) -> LinearGaussianSystem:
-        """Return the system with these numbers."""
+        """Return the system with these numbers, a stationary start where they put it."""
         values: dict[str, Array] = {}
         first = 0
         for constraints, (free, positions) in zip(self.specification.together(), self._coefficients, strict=True):
@@ -72,7 +73,7 @@ class Numbers:
             step = self.specification.noise(name)
             values[name] = step.at(vector[first : first + step.n_free])
             first += step.n_free
-        return self.origin.replaced(**values)
+        return self.specification.settled(self.origin.replaced(**values))
 
     def score(self, vector: Array) -> tuple[Array, Array]:
         """Return the score at these numbers, and the diagonal of the information that complete data would hold.
@@ -88,14 +89,17 @@ class Numbers:
         expectations, _ = expect_all(laid, self.rows)
         moments, covs = completed(expectations, system.observation_cov)
         sums = expectations.transition
+        from_first, noise_from_first = self._from_first_states(system, expectations)
+        score, information = self._regression("transition", sums.cross, sums.regressor, noise_covs(system))
         parts = [
-            self._regression("transition", sums.cross, sums.regressor, noise_covs(system)),
+            (score + from_first, information),
             self._regression("observation", moments.cross, moments.regressor, covs),
             self._mean(system),
         ]
         for name in self.covariances:
             if name == "transition_cov":
-                parts.append(self._covariance(name, system, *_state_scatter(system, expectations)))
+                score, information = self._covariance(name, system, *_state_scatter(system, expectations))
+                parts.append((score + noise_from_first, information))
             elif name == "observation_cov":
                 parts.append(self._covariance(name, system, moments.residual, moments.count))
             else:
@@ -103,6 +107,21 @@ class Numbers:
                 scatter = expectations.initial_covs.sum(axis=0) + deviation.T @ deviation
                 parts.append(self._covariance(name, system, scatter[None], np.array([float(len(deviation))])))
         return np.concatenate([score for score, _ in parts]), np.concatenate([info for _, info in parts])
+
+    def _from_first_states(self, system: LinearGaussianSystem, expectations: Expectations) -> tuple[Array, Array]:
+        """Return what a stationary start adds to the scores of the transition and of its noise: it moves with them."""
+        joint, noise = self.specification.joint("transition"), self.specification.noise("transition_cov")
+        if not self.specification.start_moves:
+            return np.zeros(joint.n_free), np.zeros(noise.n_free)
+        in_matrix, in_noise = first_state_gradients(self.specification, system, expectations)
+        G = system.noise_selection
+        inner = in_noise if G is None else G.T @ in_noise @ G
+        design = joint.design.reshape(joint.n_rows, joint.n_columns, -1)
+        in_numbers = np.zeros(0)
+        if noise.n_free:
+            assert noise.family is not None  # `standard_errors` refuses forms that have none
+            in_numbers = np.einsum("ij,kij->k", inner, noise.family.basis().sum(axis=1))
+        return np.einsum("ij,ijn->n", in_matrix, design), in_numbers
 
     def _regression(self, kind: str, cross: Array, regressor: Array, cov: Array) -> tuple[Array, Array]:
         joint = self.specification.joint(kind)

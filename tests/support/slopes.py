@@ -8,6 +8,7 @@ import numpy as np
 from oracles import bruteforce as bf
 
 from kalman_em import BlockDiagonal, Diagonal, Full, Isotropic
+from kalman_em.em.repeated import Repeated
 from kalman_em.inference.rows import noise_covs
 from support.learning import log_likelihood
 
@@ -46,6 +47,9 @@ def _symmetric_basis(form, dim):
                 whole[first : first + size, first : first + size] = small
                 yield whole
             first += size
+    elif isinstance(form, Repeated):
+        for small in _symmetric_basis(form.form, dim // form.copies):
+            yield np.kron(np.eye(form.copies), small)
     elif isinstance(form, Isotropic):
         yield np.eye(dim)
     elif isinstance(form, Diagonal | Full):
