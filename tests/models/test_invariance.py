@@ -10,7 +10,7 @@ from support.learning import log_likelihood
 from support.systems import random_observations, random_system
 
 import kalman_em as kem
-from kalman_em import Diagonal, Diffuse, Fixed, Full
+from kalman_em import BlockDiagonal, Diagonal, Diffuse, Fixed, Full, Pattern, Stationary
 
 TIGHT = kem.Stopping(max_iterations=3000, relative_tolerance=1e-13, parameter_tolerance=1e-9)
 SCALES = [1e-9, 1e-3, 1e6, 1e12]
@@ -59,11 +59,26 @@ MODELS = {
         kem.LinearGaussian(2, 2, observation_matrix=Fixed(np.eye(2)), initial_cov=Fixed(0), initial_step="before"),
         two_columns,
     ),
+    "LinearGaussian, stationary": (kem.LinearGaussian(2, 3, initial_cov=Stationary()), three_columns),
+    "LinearGaussian, mixed start": (
+        kem.LinearGaussian(
+            3,
+            3,
+            transition_matrix=Pattern([["a", "b", 0.0], ["c", "d", 0.0], [0.0, 0.0, 1.0]]),
+            transition_cov=Diagonal(),
+            observation_matrix=Fixed([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]),
+            observation_cov=Diagonal(),
+            initial_cov=BlockDiagonal([(Stationary(), 2), (Diffuse(), 1)]),
+        ),
+        three_columns,
+    ),
+    "SmoothTrend + Seasonal": (kem.SmoothTrend() + kem.Seasonal(6), lambda: two_columns()[12:72, :1]),
 }
 # How a parameter grows when the data and, with a known H, the states do.
 POWERS = {
     "level_cov": 2,
     "slope_cov": 2,
+    "seasonal_cov": 2,
     "transition_cov": 2,
     "observation_cov": 2,
     "initial_cov": 2,
@@ -72,6 +87,7 @@ POWERS = {
     "observation_offset": 1,
     "transition_matrix": 0,
     "observation_matrix": 0,
+    **dict.fromkeys("abcd", 0),
 }
 
 
@@ -129,11 +145,21 @@ def test_units_of_the_data_by_default(name, scale):
         np.testing.assert_allclose(scaled.params[parameter] / scale**2, plain.params[parameter], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["LocalLevel", "LocalLevel, diagonal", "LinearGaussian", "LinearGaussian, offset"])
-def test_units_of_one_column(name):
+@pytest.mark.parametrize("unit", [1e-9, 1e6, 1e9])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LocalLevel",
+        "LocalLevel, diagonal",
+        "LinearGaussian",
+        "LinearGaussian, offset",
+        "LinearGaussian, stationary",
+    ],
+)
+def test_units_of_one_column(name, unit):
     model, data = MODELS[name]
     units = np.ones(data().shape[1])
-    units[1] = 1e6
+    units[1] = unit
     plain = fit_of(name)
     scaled = kem.fit(model, data() * units, stopping=LOOSE, method="plain")
     assert scaled.em.n_iterations == plain.em.n_iterations
