@@ -58,7 +58,7 @@ def test_the_second_command_runs_the_tests() -> None:
     assert command(2).split(" && ") == [
         "python3 -m venv .venv",
         '.venv/bin/pip install -e ".[test]"',
-        ".venv/bin/python -m pytest",
+        ".venv/bin/python -m pytest -n auto",
     ]
 
 
