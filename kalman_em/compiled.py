@@ -23,7 +23,16 @@ def inlined(function: Function) -> Function:
     return cast(Function, _INLINED(function))
 
 
+def fused(function: Function) -> Function:
+    """Compile `function` as `kernel` does, free to add in another order and to round product and sum at once.
+
+    For long loops over what is regular: sums of products and recursions of means, where neither order is the better.
+    """
+    return cast(Function, _FUSED(function))
+
+
 # numba has no public name for "allocates nothing"; its own tests use this one.
 _settings: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 _KERNEL: Any = numba.njit(**_settings)
-_INLINED: Any = numba.njit(forceinline=True, **_settings)
+_INLINED: Any = numba.njit(inline="always", **_settings)
+_FUSED: Any = numba.njit(fastmath={"contract", "reassoc"}, **_settings)

@@ -7,13 +7,44 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, check_shape
+from kalman_em.arrays import Array, Table, check_shape
 from kalman_em.errors import InputError
 from kalman_em.observations import Observations
 
 
+class LaidOut:
+    """Frozen values some of whose arrays may be given as tables, and are laid out over the rows when asked for.
+
+    Where a filter has converged, rows share their covariances: most callers never ask for all T of them.
+    """
+
+    def __getattr__(self, name: str) -> Array:
+        """Lay out a table; numpy and pickle ask for names that there are not."""
+        table = self.__dict__.get("_tables", {}).get(name)
+        if table is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        array: Array = table.at_rows()
+        object.__setattr__(self, name, array)
+        return array
+
+    def table(self, name: str) -> Table | None:
+        """Return the table that an array was given as, if it was."""
+        found: Table | None = self.__dict__.get("_tables", {}).get(name)
+        return found
+
+    def _set_tables_aside(self) -> None:
+        tables = {name: value for name, value in self.__dict__.items() if isinstance(value, Table)}
+        for name in tables:
+            object.__delattr__(self, name)
+        object.__setattr__(self, "_tables", tables)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        table = self.table(name)
+        return getattr(self, name).shape if table is None else table.shape
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FilteredStates:
+class FilteredStates(LaidOut):
     """The moments of the states given the observations so far.
 
     Attributes
@@ -71,15 +102,16 @@ class FilteredStates:
     observations: Observations | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self._set_tables_aside()
         _check_arrays(self, {"predicted_means": 2, "innovations": 2, "diffuse_factors": 3})
         n_steps, d = self.predicted_means.shape
         p = self.innovations.shape[1]
-        check_shape(self.predicted_covs, (n_steps, d, d), "predicted_covs")
+        _check(self._shape("predicted_covs"), (n_steps, d, d), "predicted_covs")
         check_shape(self.filtered_means, (n_steps, d), "filtered_means")
-        check_shape(self.filtered_covs, (n_steps, d, d), "filtered_covs")
+        _check(self._shape("filtered_covs"), (n_steps, d, d), "filtered_covs")
         check_shape(self.log_likelihoods, (n_steps,), "log_likelihoods")
         check_shape(self.innovations, (n_steps, p), "innovations")
-        check_shape(self.innovation_covs, (n_steps, p, p), "innovation_covs")
+        _check(self._shape("innovation_covs"), (n_steps, p, p), "innovation_covs")
         check_shape(self.diffuse_factors, (len(self.diffuse_factors), d, d), "diffuse_factors")
         if self.times is not None:
             check_shape(self.times, (n_steps,), "times")
@@ -96,7 +128,7 @@ class FilteredStates:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SmoothedStates:
+class SmoothedStates(LaidOut):
     """The moments of the states given all observations.
 
     Attributes
@@ -130,15 +162,23 @@ class SmoothedStates:
     numerics: str = "standard"
 
     def __post_init__(self) -> None:
+        self._set_tables_aside()
         _check_arrays(self, {"smoothed_means": 2})
         n_steps, d = self.smoothed_means.shape
-        check_shape(self.smoothed_covs, (n_steps, d, d), "smoothed_covs")
-        check_shape(self.lag_one_covs, (n_steps - 1, d, d), "lag_one_covs")
+        _check(self._shape("smoothed_covs"), (n_steps, d, d), "smoothed_covs")
+        _check(self._shape("lag_one_covs"), (n_steps - 1, d, d), "lag_one_covs")
+
+
+def _check(shape: tuple[int, ...], expected: tuple[int, ...], name: str) -> None:
+    if shape != expected:
+        raise InputError(f"{name}: expected shape {expected}, got {shape}")
 
 
 def _check_arrays(moments: Any, dimensions: dict[str, int]) -> None:
     """Check that every field of `Array` type is an array, and the number of dimensions of those named."""
     for name in (part.name for part in fields(moments) if part.type == "Array"):
+        if moments.table(name) is not None:
+            continue
         value = getattr(moments, name)
         if not isinstance(value, np.ndarray):
             raise InputError(f"{name}: expected an array, got {type(value).__name__}")

@@ -14,7 +14,7 @@ from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.starting import named_value
 from kalman_em.fitting.uncertainty import StandardErrors, standard_errors
-from kalman_em.inference.kalman import filter_by, kalman_filter
+from kalman_em.inference.kalman import kalman_filter, log_likelihood_by
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.leading import rows_of, with_leading_rows
@@ -67,7 +67,7 @@ class Estimates:
     def log_likelihood(self) -> float:
         """log p(data) at the estimates, every 2π included (a diffuse start in the sense of Durbin and Koopman 7.4)."""
         rows = stack_rows(self._led.series)
-        return float(filter_by(lay(self.system, rows), rows, self._arithmetic).log_likelihoods.sum())
+        return log_likelihood_by(lay(self.system, rows), rows, self._arithmetic)
 
     @cached_property
     def standard_errors(self) -> StandardErrors:

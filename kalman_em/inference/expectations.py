@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, IntArray, frozen
-from kalman_em.inference.backward import HAS_LOST, RESOLVED, ROUNDED, UNRESOLVED
+from kalman_em.arrays import Array, BoolArray, IntArray, empty_arrays, frozen
+from kalman_em.inference.backward import ROUNDED, UNRESOLVED
 from kalman_em.inference.expectation_loop import expect_rows
 from kalman_em.inference.filtering import FilteredRows, filter_all, space_back, transitions_of
-from kalman_em.inference.kernel_arrays import (
-    BackwardSpace,
-    GuardSpace,
-    ObservationEquation,
-    Sums,
-    guard_space,
-    sum_space,
-)
+from kalman_em.inference.gains import HAS_LOST
+from kalman_em.inference.kernel_arrays import Spreads, guard_space, spreads_space
 from kalman_em.inference.numerics import STANDARD, LostDigits
 from kalman_em.inference.observation_sums import add_up, are_wide
-from kalman_em.inference.rows import Rows, SystemRows
+from kalman_em.inference.regression_sums import RegressionMoments, mirrored, observation_moments, transition_moments
+from kalman_em.inference.rows import Rows, SystemRows, by_group
 from kalman_em.inference.sizes import sized
 from kalman_em.inference.smoothing import unresolved
 from kalman_em.linalg import has_correlations
-
-
-@dataclass(frozen=True, eq=False)
-class RegressionMoments:
-    """Expected second moments of a regression e = target - M z around its current coefficients M.
-
-    One entry a group of rows with one noise covariance: residual E[e e'] (n, q, q), cross E[e z'] (n, q, r),
-    regressor E[z z'] (n, r, r) and the number of rows (n,); z is (x, 1, u). A residual (n, q) holds diagonals alone.
-    """
-
-    residual: Array
-    cross: Array
-    regressor: Array
-    count: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,81 +64,77 @@ def expect_filtered(
 
     With `watched` it is a `LostDigits` where rounding has taken too many of them.
     """
-    for guard in (None, guard_space(laid.state_dim, filtered.reduced.h.shape[1])):
+    d = laid.state_dim
+    (means,) = empty_arrays((rows.n_rows, d))
+    covs = np.empty((rows.n_series, d, d))
+    for guard in (None, guard_space(d, filtered.reduced.h.shape[1])):
+        spreads = spreads_space(d, len(laid.noise_cov.entries), len(laid.group_rows))
         space = space_back(laid, filtered)
-        status, row, expectations = _sums(laid, rows, filtered, guard, space, diagonal)
+        status, row = expect_rows(
+            sized(d),
+            rows.starts,
+            rows.n_leading,
+            transitions_of(laid),
+            filtered.reduced.scalars(filtered.predicted_means),
+            filtered.arrays(),
+            guard,
+            space,
+            spreads,
+            means,
+            covs,
+        )
         if status != ROUNDED:
             break
     if status == UNRESOLVED:
         raise unresolved(row, rows.starts)
     if watched and space.place[HAS_LOST] == 1:
         raise LostDigits("rounding has taken too many digits of a smoothed covariance")
-    return expectations
+    return added_up(laid, rows, means, covs, spreads, None, diagonal=diagonal, numerics=STANDARD)
 
 
-def _sums(
+def added_up(
     laid: SystemRows,
     rows: Rows,
-    filtered: FilteredRows,
-    guard: GuardSpace | None,
-    space: BackwardSpace,
+    means: Array,
+    initial_covs: Array,
+    spreads: Spreads,
+    seen_spreads: tuple[Array, Array] | None,
+    *,
     diagonal: bool,
-) -> tuple[int, int, Expectations]:
-    d = laid.state_dim
-    p = rows.values.shape[1]
+    numerics: str,
+) -> Expectations:
+    """Return the expectations from all smoothed means, and the sums of covariances of `spreads`.
+
+    `seen_spreads` are H V H' and -H V by group of the observations, V the sum of Cov[x], where better is known than
+    those products of H and V. Without them, and where the observations are many, they are worked out here.
+    """
     inputs = np.zeros((rows.n_rows, 0)) if rows.inputs is None else rows.inputs
-    r = d + 1 + inputs.shape[1]
-    transition = empty_sums(len(laid.noise_cov.entries), d, d, r)
-    is_wide = are_wide(laid, rows)
-    observation = empty_sums(len(laid.group_rows), 0 if is_wide else p, d, r)
-    means = np.empty((rows.n_rows if is_wide else 0, d))
-    initial_means = np.empty((rows.n_series, d))
-    initial_covs = np.empty((rows.n_series, d, d))
-    observed = frozen(rows.patterns[rows.pattern[laid.group_rows]])
-    status, row = expect_rows(
-        sized(d),
-        rows.starts,
-        rows.n_leading,
-        rows.values,
-        frozen(inputs),
-        observed,
-        transitions_of(laid),
-        ObservationEquation(
-            laid.observation.entries,
-            laid.observation.index,
-            laid.observation_offset.entries,
-            laid.observation_offset.index,
-        ),
-        filtered.reduced.scalars(filtered.predicted_means),
-        filtered.arrays(),
-        guard,
-        space,
-        sum_space(d, p, inputs.shape[1]),
-        transition,
-        observation,
-        initial_means,
-        initial_covs,
-        means,
-    )
-    first = assembled_sums(transition), frozen(initial_means), frozen(initial_covs)
-    if is_wide and status == RESOLVED:
+    transition = transition_moments(laid, rows, means, inputs, spreads)
+    first = transition, frozen(means[rows.starts[:-1]]), frozen(initial_covs)
+    observed_covs = mirrored(spreads.observed_covs)
+    order = rows.pattern_order if laid.group_index is rows.pattern_groups[0] else _order(laid, rows)
+    if are_wide(laid, rows):
+        counts = np.diff(order[1]).astype(np.float64)
         diagonal = diagonal and not has_correlations(laid.observation_cov.entries)
-        covs = mirrored(observation.cov)
-        wide = add_up(laid, rows, means, covs, observation.n_rows, diagonal=diagonal)
-        return status, row, assembled(*first, RegressionMoments(*wide), np.arange(len(wide.n_rows)), None)
-    H = laid.observation.entries[laid.observation.index[laid.group_rows]]
-    sums = assembled_sums(observation, np.where(observed[:, :, None], H, 0.0))
-    return status, row, assembled(*first, sums, laid.observation_cov.index[laid.group_rows], observed)
+        wide = add_up(laid, rows, means, observed_covs, counts, diagonal=diagonal)
+        return _assembled(*first, RegressionMoments(*wide), np.arange(len(wide.n_rows)), None, numerics)
+    seen = frozen(rows.patterns[rows.pattern[laid.group_rows]])
+    observation = observation_moments(laid, rows, means, inputs, observed_covs, seen, order, seen_spreads)
+    return _assembled(*first, observation, laid.observation_cov.index[laid.group_rows], seen, numerics)
 
 
-def assembled(
+def _order(laid: SystemRows, rows: Rows) -> tuple[IntArray, IntArray]:
+    return by_group(rows.data_rows, laid.group_index, len(laid.group_rows))
+
+
+def _assembled(
     transition: RegressionMoments,
     initial_means: Array,
     initial_covs: Array,
     observation: RegressionMoments,
     entry: IntArray,
     observed: BoolArray | None,
-    numerics: str = STANDARD,
+    numerics: str,
 ) -> Expectations:
     """Return the expectations; without `observed` all values are in the sums."""
     shape = observation.cross.shape[:2]
@@ -171,46 +147,3 @@ def assembled(
         initial_covs=initial_covs,
         numerics=numerics,
     )
-
-
-def empty_sums(n: int, q: int, d: int, r: int) -> Sums:
-    """Return sums of zeros: n groups of q equations, d states and r regressors."""
-    return Sums(np.zeros((n, q, q)), np.zeros((n, q, r)), np.zeros((n, r, r)), np.zeros((n, d, d)), np.zeros(n))
-
-
-def _with_spread(sums: Sums, H: Array) -> Sums:
-    """Return the sums of the observations with what the spread of the states adds: H V H' and -H V.
-
-    H (n, p, d) belongs to the groups, its missing rows 0, so that this waits until all V of a group are added up.
-    """
-    d = H.shape[2]
-    pushed = H @ mirrored(sums.cov)
-    sums.residual[:] += pushed @ np.swapaxes(H, 1, 2)
-    sums.cross[:, :, :d] -= pushed
-    return sums
-
-
-def assembled_sums(sums: Sums, H: Array | None = None) -> RegressionMoments:
-    """Return the moments, with the upper triangles filled in and E[z z'] = z z' + Cov[x] in the block of x.
-
-    Those of observations, which have an `H` (n, p, d) a group, take what the spread of the states adds.
-    """
-    if H is not None:
-        sums = _with_spread(sums, H)
-    d = sums.cov.shape[1]
-    regressor = mirrored(sums.regressor)
-    regressor[:, :d, :d] += mirrored(sums.cov)
-    return RegressionMoments(mirrored(sums.residual), sums.cross, regressor, sums.n_rows)
-
-
-def mirrored(lower: Array) -> Array:
-    """Return symmetric matrices from their lower triangles, in place."""
-    rows, columns = _below(lower.shape[1])
-    lower[:, columns, rows] = lower[:, rows, columns]
-    return lower
-
-
-@lru_cache(maxsize=64)
-def _below(n: int) -> tuple[IntArray, IntArray]:
-    rows, columns = np.tril_indices(n, -1)
-    return rows, columns

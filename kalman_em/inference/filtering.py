@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, frozen
+from kalman_em.arrays import Array, IntArray, ShortArray, Table, empty_arrays, frozen
 from kalman_em.errors import NumericalError
-from kalman_em.inference.backward import factor_covs
+from kalman_em.inference.gains import factor_covs
 from kalman_em.inference.kernel_arrays import (
     BackwardSpace,
     Filtered,
@@ -18,17 +18,22 @@ from kalman_em.inference.kernel_arrays import (
     forward_space,
 )
 from kalman_em.inference.loops import filter_rows
+from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.reduction import reduce_observations
-from kalman_em.inference.rows import Rows, SystemRows, Table
+from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.sizes import sized
 from kalman_em.inference.steps import LOSSLESS, NOISY
+
+# Room for the covariances of a series over which they converge, at first; one that takes longer comes again.
+ROOM = 512
 
 
 @dataclass(frozen=True, eq=False)
 class ReducedRows:
     """Rows as independent scalar observations: values (N, p); h (n_groups, p, d), variances and counts by group.
 
-    `leftover` (N,) is the log density of what a row says beside them, which does not depend on the state.
+    `leftover` (N,) is the log density of what a row says beside them, which does not depend on the state; of no length
+    where no row says more. h stays writable, as scratch space is: what reads both is then compiled once.
     """
 
     values: Array
@@ -47,8 +52,9 @@ class ReducedRows:
 class FilteredRows:
     """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`.
 
-    The covariances are tables of distinct ones, `cov_index` (N,) says which holds at each row. `has_lost` says that an
-    observation took so much variance away that rounding may count.
+    The covariances are tables of distinct ones, `cov_index` (N,) says which holds at each row. They stay writable, as
+    scratch space is: what reads both is then compiled once. `has_lost` says that an observation took so much variance
+    away that rounding may count.
     """
 
     reduced: ReducedRows
@@ -60,7 +66,7 @@ class FilteredRows:
     cov_index: IntArray
     log_likelihoods: Array
     factors: Array
-    columns: IntArray
+    columns: ShortArray
     has_lost: bool = False
 
     def arrays(self) -> Filtered:
@@ -77,7 +83,7 @@ class FilteredRows:
 
     def at_rows(self, covs: Array) -> Array:
         """Return a table of covariances laid out over the rows (N, d, d)."""
-        return covs if len(covs) == len(self.cov_index) else frozen(covs[self.cov_index])
+        return Table(covs, self.cov_index).at_rows()
 
 
 def space_back(laid: SystemRows, filtered: FilteredRows) -> BackwardSpace:
@@ -124,40 +130,28 @@ def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> F
     """Filter every series of `rows` as `filter_all` does, whatever comes out."""
     reduced = reduce_rows(laid, rows.values, laid.observation_offset)
     n, d = rows.n_rows, laid.state_dim
-    means = np.empty((2, n, d))
-    # Room for as many covariances as rows; what is not written to takes no memory.
-    covs = np.empty((2, n, d, d))
-    index, columns = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    lossless = _lossless(laid, factor_covs(laid.noise_cov.entries)[1])
-    room = min(n, 4 * d * rows.n_series) if laid.initial_columns else 0
+    room = _room(laid, rows, freezes)
+    predicted, filtered, log_likelihoods, index = empty_arrays((n, d), (n, d), (n,), (n,))
+    columns = np.zeros(n, dtype=np.int16)
+    n_factors = min(n, 4 * d * rows.n_series) if laid.initial_columns else 0
     while True:
-        factors = np.zeros((room, d, d))
-        log_likelihoods = reduced.leftover.copy()
-        needed, n_covs, has_lost = filter_rows(
-            sized(d),
-            rows.starts,
-            transitions_of(laid),
-            reduced.scalars(means[0]),
-            np.atleast_2d(laid.initial_mean),
-            laid.initial_cov if laid.initial_cov.ndim == 3 else laid.initial_cov[None],
-            laid.initial_factor,
-            laid.initial_columns,
-            freezes,
-            lossless,
-            Filtered(means[0], covs[0], means[1], covs[1], index, factors, columns),
-            log_likelihoods,
-            forward_space(d, reduced.h.shape[1]),
+        covs = empty_arrays((room, d, d), (room, d, d))
+        factors = np.zeros((n_factors, d, d))
+        arrays = Filtered(predicted, covs[0], filtered, covs[1], index.view(np.int64), factors, columns)
+        needed, n_covs, has_lost = _run(
+            laid, rows.starts, reduced, arrays, log_likelihoods, freezes=freezes, keeps=True
         )
-        if needed <= room:
+        if needed <= n_factors and n_covs <= room:
             break
-        room = needed
+        n_factors = max(needed, n_factors)
+        room = n if n_covs > room else room
     return FilteredRows(
         reduced,
-        frozen(means[0]),
-        frozen(covs[0, :n_covs]),
-        frozen(means[1]),
-        frozen(covs[1, :n_covs]),
-        frozen(index),
+        frozen(predicted),
+        covs[0][:n_covs],
+        frozen(filtered),
+        covs[1][:n_covs],
+        frozen(index.view(np.int64)),
         frozen(log_likelihoods),
         frozen(factors[:needed]),
         frozen(columns),
@@ -165,8 +159,83 @@ def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> F
     )
 
 
+def log_likelihood_of(laid: SystemRows, rows: Rows, *, watched: bool = False) -> float:
+    """Return the log-likelihood of all series; nothing else of the filter is kept.
+
+    With `watched` it is `LostDigits` where rounding may have taken too many of them.
+
+    Raises
+    ------
+    NumericalError
+        If an observation is impossible under the system, or the log-likelihood is not finite.
+    """
+    reduced = reduce_rows(laid, rows.values, laid.observation_offset)
+    d = laid.state_dim
+    covs, log_likelihoods = np.empty((2, 2, d, d)), np.zeros(rows.n_series)
+    means, index = np.empty((2, 1, d)), np.zeros(1, dtype=np.int64)
+    arrays = Filtered(
+        means[0], covs[0], means[1], covs[1], index, np.zeros((0, d, d)), np.zeros(rows.n_rows, dtype=np.int16)
+    )
+    *_, has_lost = _run(laid, rows.starts, reduced, arrays, log_likelihoods, freezes=True, keeps=False)
+    if watched and has_lost:
+        raise LostDigits("rounding has taken too many digits of a filtered covariance")
+    total = float(log_likelihoods.sum())
+    # The pass that keeps every row says where it went wrong.
+    return total if np.isfinite(total) else float(filter_all(laid, rows).log_likelihoods.sum())
+
+
+def _run(
+    laid: SystemRows,
+    starts: IntArray,
+    reduced: ReducedRows,
+    arrays: Filtered,
+    log_likelihoods: Array,
+    *,
+    freezes: bool,
+    keeps: bool,
+) -> tuple[int, int, bool]:
+    d = laid.state_dim
+    return filter_rows(
+        sized(d),
+        starts,
+        transitions_of(laid),
+        reduced.scalars(arrays.predicted_means),
+        reduced.leftover,
+        np.atleast_2d(laid.initial_mean),
+        laid.initial_cov if laid.initial_cov.ndim == 3 else laid.initial_cov[None],
+        laid.initial_factor,
+        laid.initial_columns,
+        freezes,
+        _lossless(laid, factor_covs(laid.noise_cov.entries)[1]),
+        keeps,
+        arrays,
+        log_likelihoods,
+        forward_space(d, reduced.h.shape[1]),
+    )
+
+
+def _room(laid: SystemRows, rows: Rows, freezes: bool) -> int:
+    """Return for how many covariances to make room: for every row's, unless most rows are likely to share one."""
+    is_constant = len(laid.transition.entries) == len(laid.noise_cov.entries) == 1
+    # A leading row and a few gaps are groups of their own, but long runs lie between them.
+    if not freezes or not is_constant or len(laid.group_rows) > 2 * rows.n_series + 1:
+        return rows.n_rows
+    return min(rows.n_rows, ROOM * rows.n_series)
+
+
 def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
     """Turn the observed entries of `values` - `offset` into independent scalar observations."""
+    if values.shape[1] == len(laid.group_rows) == len(laid.observation_cov.entries) == 1 and not offset.entries.any():
+        # One value a row is a scalar already, where all rows have it or none.
+        seen = int(not np.isnan(values[0, 0]))
+        return ReducedRows(
+            values=values,
+            h=laid.observation.entries.copy(),
+            variances=frozen(laid.observation_cov.entries[:, :, 0]),
+            counts=frozen(np.array([seen])),
+            leftover=frozen(np.zeros(0)),
+            group_index=laid.group_index,
+        )
     reduced, h, variances, counts, leftover = reduce_observations(
         values,
         offset.entries,
@@ -180,7 +249,7 @@ def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
     )
     return ReducedRows(
         values=frozen(reduced),
-        h=frozen(h),
+        h=h,
         variances=frozen(variances),
         counts=frozen(counts),
         leftover=frozen(leftover),
@@ -190,6 +259,10 @@ def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
 
 def check_finite(log_likelihoods: Array, filtered_means: Array, rows: Rows) -> None:
     """Raise `NumericalError` naming the first row whose log-likelihood or mean is not finite."""
+    # What is not finite stays so to the end of its series.
+    ends = filtered_means[rows.starts[1:] - 1]
+    if np.isfinite(log_likelihoods.sum()) and np.isfinite(ends).all():
+        return
     bad = ~np.isfinite(log_likelihoods) | ~np.isfinite(filtered_means).all(axis=1)
     if not bad.any():
         return

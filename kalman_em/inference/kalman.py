@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from kalman_em.arrays import Array, frozen
+from kalman_em.arrays import Array, IntArray, Table, empty_arrays, frozen
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.arguments import check_filtered, check_observations, check_system
-from kalman_em.inference.filtering import FilteredRows, ReducedRows, filter_all, reduce_rows
-from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, LostDigits, check_numerics, has_lost_digits
-from kalman_em.inference.rows import Rows, SystemRows, Table, lay, stack_rows
-from kalman_em.inference.smoothing import SmoothedRows, smooth_all
+from kalman_em.inference.filtering import FilteredRows, ReducedRows, filter_all, log_likelihood_of, reduce_rows
+from kalman_em.inference.kernel_arrays import guard_space
+from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, LostDigits, check_numerics
+from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
+from kalman_em.inference.smoothing import SmoothedRows, smooth_all, smooth_once
 from kalman_em.inference.square_root import FactoredRows, filter_factors, smooth_factors
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
+
+# What stands for the observations where they are not read.
+NOTHING = ReducedRows(
+    values=frozen(np.zeros((0, 1))),
+    h=np.zeros((0, 1, 1)),
+    variances=frozen(np.zeros((0, 1))),
+    counts=frozen(np.zeros(0, dtype=np.int64)),
+    leftover=frozen(np.zeros(0)),
+    group_index=frozen(np.zeros(0, dtype=np.int64)),
+)
 
 
 def kalman_filter(system: LinearGaussianSystem, observations: Observations, *, numerics: str = AUTO) -> FilteredStates:
@@ -75,12 +86,12 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations, *, n
     innovations, innovation_covs = _innovations(laid, rows, result)
     return FilteredStates(
         predicted_means=result.predicted_means,
-        predicted_covs=result.at_rows(result.predicted_covs),
+        predicted_covs=Table(result.predicted_covs, result.cov_index),  # type: ignore[arg-type]  # laid out when asked for
         filtered_means=result.filtered_means,
-        filtered_covs=result.at_rows(result.filtered_covs),
+        filtered_covs=Table(result.filtered_covs, result.cov_index),  # type: ignore[arg-type]
         log_likelihoods=result.log_likelihoods,
         innovations=frozen(innovations),
-        innovation_covs=frozen(innovation_covs),
+        innovation_covs=innovation_covs,  # type: ignore[arg-type]
         diffuse_factors=result.factors,
         times=rows.times,
         numerics=SQUARE_ROOT if isinstance(found, FactoredRows) else STANDARD,
@@ -104,9 +115,26 @@ def filter_by(laid: SystemRows, rows: Rows, numerics: str) -> FilteredRows | Fac
         if numerics == STANDARD:
             raise
         return filter_factors(laid, rows)
-    if numerics == AUTO and (found.has_lost or has_lost_digits(found.predicted_covs, found.filtered_covs)):
+    if numerics == AUTO and found.has_lost:
         return filter_factors(laid, rows)
     return found
+
+
+def log_likelihood_by(laid: SystemRows, rows: Rows, numerics: str) -> float:
+    """Return the log-likelihood of all series, keeping nothing else; "auto" takes factors where it must.
+
+    Raises
+    ------
+    NumericalError
+        If an observation is impossible under the system, or the log-likelihood is not finite.
+    """
+    if numerics != SQUARE_ROOT:
+        try:
+            return log_likelihood_of(laid, rows, watched=numerics == AUTO)
+        except NumericalError:
+            if numerics == STANDARD:
+                raise
+    return filter_factors(laid, rows).log_likelihood
 
 
 def smooth_by(laid: SystemRows, rows: Rows, numerics: str = AUTO) -> SmoothedRows:
@@ -126,23 +154,30 @@ def smooth_by(laid: SystemRows, rows: Rows, numerics: str = AUTO) -> SmoothedRow
     return smooth_factors(laid, rows.starts, found)
 
 
-def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Array]:
-    offset = laid.observation_offset.entries[laid.observation_offset.index]
+def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Table]:
+    offset = laid.observation_offset.entries
+    if len(offset) > 1:
+        offset = offset[laid.observation_offset.index]
     if len(laid.observation.entries) == len(laid.observation_cov.entries) == 1:
         # One H and R: as many distinct covariances as the filter has.
         H, R = laid.observation.entries[0], laid.observation_cov.entries[0]
-        innovations = rows.values - result.predicted_means @ H.T - offset
-        covs = _predicted(H, R, result.predicted_covs)[result.cov_index]
+        (innovations,) = empty_arrays(rows.values.shape)
+        np.matmul(result.predicted_means, H.T, out=innovations)
+        np.subtract(rows.values, innovations, out=innovations)
+        innovations -= offset
+        covs, index = _predicted(H, R, result.predicted_covs), result.cov_index
     else:
         H = laid.observation.entries[laid.observation.index]
         R = laid.observation_cov.entries[laid.observation_cov.index]
         innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
         covs = _predicted(H, R, result.at_rows(result.predicted_covs))
-    # The prediction of row t is diffuse while the state was diffuse after row t-1.
-    is_diffuse = np.concatenate([[laid.initial_columns > 0], result.columns[:-1] > 0])
-    innovations[is_diffuse] = np.nan
-    covs[is_diffuse] = np.nan
-    return innovations, covs
+        index = frozen(np.arange(rows.n_rows))
+    # The prediction of row t is diffuse while the state was diffuse after row t-1; such rows share no covariance.
+    if laid.initial_columns > 0:
+        is_diffuse = np.concatenate([[True], result.columns[:-1] > 0])
+        innovations[is_diffuse] = np.nan
+        covs[index[is_diffuse]] = np.nan
+    return innovations, Table(covs, index)
 
 
 def _predicted(H: Array, R: Array, covs: Array) -> Array:
@@ -220,30 +255,67 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates, *, nume
 
 def _smoothed(system: LinearGaussianSystem, filtered: FilteredStates, *, watched: bool) -> SmoothedStates:
     n_steps, d = filtered.filtered_means.shape
-    laid, reduced = _reduced_innovations(system, filtered)
-    columns = np.zeros(n_steps, dtype=np.int64)
+    columns = np.zeros(n_steps, dtype=np.int16)
     columns[: filtered.n_diffuse_steps] = np.any(filtered.diffuse_factors != 0.0, axis=1).sum(axis=1)
-    # Where the filter had converged its covariances are the same numbers row after row.
-    P = filtered.filtered_covs
-    is_new = np.concatenate([[True], np.any(P[1:] != P[:-1], axis=(1, 2))])
-    is_new[1:] |= np.any(filtered.predicted_covs[1:] != filtered.predicted_covs[:-1], axis=(1, 2))
+    predicted, after = _tables(filtered)
+    starts = frozen(np.array([0, n_steps], dtype=np.int64))
+    laid = lay(system, _unseen(system, filtered, starts))
     rows = FilteredRows(
-        reduced=reduced,
+        reduced=NOTHING,
         predicted_means=filtered.predicted_means,
-        predicted_covs=frozen(filtered.predicted_covs[is_new]),
+        predicted_covs=predicted.entries,
         filtered_means=filtered.filtered_means,
-        filtered_covs=frozen(P[is_new]),
-        cov_index=frozen(np.cumsum(is_new) - 1),
+        filtered_covs=after.entries,
+        cov_index=after.index,
         log_likelihoods=filtered.log_likelihoods,
         factors=filtered.diffuse_factors,
         columns=frozen(columns),
     )
-    starts = frozen(np.array([0, n_steps], dtype=np.int64))
-    result = smooth_all(laid, starts, rows, prior_means=frozen(np.zeros((n_steps, d))), watched=watched)
+    result = smooth_once(laid, starts, rows, NOTHING.scalars(frozen(np.zeros((0, d)))), None, watched=watched)
+    if result is None:
+        # The dual form reads the observations too.
+        laid, reduced = _reduced_innovations(system, filtered)
+        scalars = reduced.scalars(frozen(np.zeros((n_steps, d))))
+        result = smooth_once(laid, starts, rows, scalars, guard_space(d, reduced.h.shape[1]), watched=watched)
+    assert result is not None  # the dual form always comes through
+    return _states_of(result, STANDARD)
+
+
+def _states_of(result: SmoothedRows, numerics: str) -> SmoothedStates:
+    """Return the smoothed states of the one series of `result`, their tables laid out when asked for."""
+    lag = result.lag_one_covs
+    last = len(lag.index) - 1 if len(lag.entries) == len(lag.index) else len(lag.entries)
     return SmoothedStates(
         smoothed_means=result.smoothed_means,
-        smoothed_covs=result.smoothed_covs,
-        lag_one_covs=result.lag_one_covs[:-1],
+        smoothed_covs=result.smoothed_covs,  # type: ignore[arg-type]  # laid out when asked for
+        lag_one_covs=Table(lag.entries[:last], lag.index[:-1]),  # type: ignore[arg-type]
+        numerics=numerics,
+    )
+
+
+def _tables(filtered: FilteredStates) -> tuple[Table, Table]:
+    """Return the predicted and filtered covariances as tables with one index."""
+    predicted, after = filtered.table("predicted_covs"), filtered.table("filtered_covs")
+    if predicted is not None and after is not None and predicted.index is after.index:
+        return predicted, after
+    # Where the filter had converged its covariances are the same numbers row after row.
+    P = filtered.filtered_covs
+    is_new = np.concatenate([[True], np.any(P[1:] != P[:-1], axis=(1, 2))])
+    is_new[1:] |= np.any(filtered.predicted_covs[1:] != filtered.predicted_covs[:-1], axis=(1, 2))
+    index = frozen(np.cumsum(is_new) - 1)
+    return Table(filtered.predicted_covs[is_new], index), Table(P[is_new], index)
+
+
+def _unseen(system: LinearGaussianSystem, filtered: FilteredStates, starts: IntArray) -> Rows:
+    """Return the rows of `filtered` as far as the transitions of `system` need them: times and inputs, no values."""
+    n_steps, p = filtered.innovations.shape
+    return Rows(
+        values=filtered.innovations,
+        starts=starts,
+        inputs=frozen(np.zeros((n_steps, system.input_dim))) if system.input_dim else None,
+        pattern=frozen(np.zeros(n_steps, dtype=np.int64)),
+        patterns=frozen(np.zeros((1, p), dtype=bool)),
+        times=filtered.times,
     )
 
 
@@ -251,13 +323,7 @@ def _smoothed_by_factors(system: LinearGaussianSystem, filtered: FilteredStates)
     assert filtered.observations is not None  # the caller has looked
     rows = stack_rows([filtered.observations])
     laid = lay(system, rows)
-    result = smooth_factors(laid, rows.starts, filter_factors(laid, rows))
-    return SmoothedStates(
-        smoothed_means=result.smoothed_means,
-        smoothed_covs=result.smoothed_covs,
-        lag_one_covs=result.lag_one_covs[:-1],
-        numerics=SQUARE_ROOT,
-    )
+    return _states_of(smooth_factors(laid, rows.starts, filter_factors(laid, rows)), SQUARE_ROOT)
 
 
 def _reduced_innovations(system: LinearGaussianSystem, filtered: FilteredStates) -> tuple[SystemRows, ReducedRows]:

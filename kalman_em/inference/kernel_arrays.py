@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray
+from kalman_em.arrays import Array, IntArray, ShortArray
 
 # Signs repeat after so many rows, less one: row t takes those of t & LAST_SIGN.
 LAST_SIGN = 255
@@ -22,15 +22,6 @@ class Transitions(NamedTuple):
     offset_index: IntArray
     noise_cov: Array
     noise_index: IntArray
-
-
-class ObservationEquation(NamedTuple):
-    """H and d as tables of distinct entries, with the entry that holds at every row."""
-
-    matrix: Array
-    matrix_index: IntArray
-    offset: Array
-    offset_index: IntArray
 
 
 class Scalars(NamedTuple):
@@ -59,17 +50,7 @@ class Filtered(NamedTuple):
     filtered_covs: Array
     cov_index: IntArray
     factors: Array
-    columns: IntArray
-
-
-class Sums(NamedTuple):
-    """Second moments added up by group: E[e e'], E[e z'], E[z z'], Cov[x] and the number of rows."""
-
-    residual: Array
-    cross: Array
-    regressor: Array
-    cov: Array
-    n_rows: Array
+    columns: ShortArray
 
 
 class ForwardSpace(NamedTuple):
@@ -80,7 +61,10 @@ class ForwardSpace(NamedTuple):
     factor: Array
     gains: Array
     spreads: Array
-    constants: Array
+    pushed: Array
+    coupling: Array
+    errors: Array
+    ahead: Array
     work: Array
     pace: Array
     root: Array
@@ -90,9 +74,10 @@ class ForwardSpace(NamedTuple):
 class BackwardSpace(NamedTuple):
     """Scratch space of a backward pass, and where it stands.
 
-    `place` holds, by the names in `backward`: the number of factors not yet used, which F and Q `whitened` is of, which
-    filtered covariance, F and Q `gain` and `conditional` are of, whether the smoothed covariance has converged, and
-    whether rounding has taken too many digits somewhere.
+    `place` holds, by the names in `gains`: the number of factors not yet used, which F and Q `whitened` is of, which
+    filtered covariance, F and Q `gain` is of, whether the smoothed covariance has converged, whether the gain comes
+    from an inverse (with F P in `moved`) or from updates (with `conditional`), whether rounding is watched, and whether
+    it has taken too many digits somewhere.
     """
 
     upper: Array
@@ -101,6 +86,7 @@ class BackwardSpace(NamedTuple):
     whitened: Array
     gain: Array
     conditional: Array
+    moved: Array
     lag_one: Array
     factor: Array
     watch: Array
@@ -126,20 +112,26 @@ class GuardSpace(NamedTuple):
     products: Array
 
 
-class SumSpace(NamedTuple):
-    """Scratch space of the backward loop of EM."""
+class Spreads(NamedTuple):
+    """What the covariances of the states add to the sums of EM, and scratch space of its backward loop.
 
-    mean: Array
-    next_mean: Array
+    `residual`, `cross` and `regressor` hold Cov[e], Cov[e, x[t]] and Cov[x[t]] by group of the transitions,
+    `observed_covs` Cov[x[t]] by group of the observations. `covs`, `next_covs` and `lag_one_covs` are sums that wait
+    for the F and Q named in `BackwardSpace.place`.
+    """
+
+    residual: Array
+    cross: Array
+    regressor: Array
+    observed_covs: Array
+    covs: Array
+    next_covs: Array
+    lag_one_covs: Array
     cov: Array
     next_cov: Array
-    z: Array
-    state_error: Array
-    row_error: Array
     left: Array
     spread: Array
-    step_residual: Array
-    step_cross: Array
+    pushed: Array
 
 
 def forward_space(d: int, m: int) -> ForwardSpace:
@@ -151,7 +143,10 @@ def forward_space(d: int, m: int) -> ForwardSpace:
         np.empty(square),
         np.empty((m, d)),
         np.empty(vector),
+        np.empty((m, d)),
+        np.empty((m, m)),
         np.empty(vector),
+        np.empty(d),
         empty_work(d),
         np.empty(4),
         np.empty(square),
@@ -160,9 +155,9 @@ def forward_space(d: int, m: int) -> ForwardSpace:
 
 
 def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless: float) -> BackwardSpace:
-    """Return the space for a pass back over rows that left `n_factors` diffuse factors; Q = L D L' of the table."""
+    """Return the space for a pass back over rows that left `n_factors` diffuse factors; Q = U D U' of the table."""
     square = (d, d)
-    place = np.full(8, -1, dtype=np.int64)
+    place = np.full(12, -1, dtype=np.int64)
     place[0] = n_factors
     return BackwardSpace(
         upper=upper,
@@ -171,6 +166,7 @@ def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless
         whitened=np.empty(square),
         gain=np.empty(square),
         conditional=np.empty(square),
+        moved=np.empty(square),
         lag_one=np.empty(square),
         factor=np.empty(square),
         watch=np.empty(d),
@@ -204,23 +200,23 @@ def signs(d: int) -> Array:
     return np.random.default_rng(0).choice(np.array([-1.0, 1.0]), size=(LAST_SIGN + 1, d))
 
 
-def sum_space(d: int, p: int, n_inputs: int) -> SumSpace:
-    """Return the space for sums over d states, p values and inputs."""
-    square = (d, d)
-    z = np.zeros(d + 1 + n_inputs)
-    z[d] = 1.0
-    return SumSpace(
-        np.empty(d),
-        np.empty(d),
-        np.empty(square),
-        np.empty(square),
-        z,
-        np.empty(d),
-        np.empty(p),
-        np.empty(square),
-        np.empty(square),
-        np.empty(square),
-        np.empty(square),
+def spreads_space(d: int, n_steps: int, n_observed: int) -> Spreads:
+    """Return sums at 0 for d states and so many groups of transitions and of observations."""
+    moved = np.zeros((3, n_steps, d, d))
+    waiting, scratch = np.zeros((3, d, d)), np.empty((5, d, d))
+    return Spreads(
+        residual=moved[0],
+        cross=moved[1],
+        regressor=moved[2],
+        observed_covs=np.zeros((n_observed, d, d)),
+        covs=waiting[0],
+        next_covs=waiting[1],
+        lag_one_covs=waiting[2],
+        cov=scratch[0],
+        next_cov=scratch[1],
+        left=scratch[2],
+        spread=scratch[3],
+        pushed=scratch[4],
     )
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from kalman_em.arrays import Array
 from kalman_em.errors import InputError, NumericalError, unknown_name
 
 AUTO, STANDARD, SQUARE_ROOT = "auto", "standard", "square_root"
@@ -25,10 +22,3 @@ def check_numerics(numerics: Any) -> None:
     """Raise `InputError` unless `numerics` is "auto", "standard" or "square_root"."""
     if not isinstance(numerics, str) or numerics not in NUMERICS:
         raise InputError(unknown_name("numerics", numerics, NUMERICS))
-
-
-def has_lost_digits(before: Array, after: Array) -> bool:
-    """Return whether the variances of any covariance (n, d, d) fall by `LOST_DIGITS` from `before`, or below 0."""
-    old, new = np.diagonal(before, axis1=1, axis2=2), np.diagonal(after, axis1=1, axis2=2)
-    # To 0 itself is no loss: what is known without error is known.
-    return bool(np.any(new < 0.0) or np.any((old > LOST_DIGITS * new) & (new > 0.0)))

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, IntArray, frozen
+from kalman_em.arrays import Array, BoolArray, IntArray, Table, frozen
 from kalman_em.errors import InputError
 from kalman_em.gaps import Gaps, gaps_of
 from kalman_em.observations import Observations
@@ -53,6 +53,22 @@ class Rows:
     def pattern_groups(self) -> tuple[IntArray, IntArray]:
         """The groups of rows with one missing pattern: (group of a row, first row of a group)."""
         return numbered(self.pattern)
+
+    @cached_property
+    def pattern_order(self) -> tuple[IntArray, IntArray]:
+        """The rows of the data, leading ones left out, by group of `pattern_groups`, and where each group begins."""
+        group, first = self.pattern_groups
+        return by_group(self.data_rows, group, len(first))
+
+    @cached_property
+    def data_rows(self) -> IntArray:
+        """The rows that are not leading ones."""
+        return frozen(np.flatnonzero(self.step >= self.n_leading) if self.n_leading else np.arange(self.n_rows))
+
+    @cached_property
+    def moving_rows(self) -> IntArray:
+        """The rows that another of their series follows."""
+        return frozen(np.delete(np.arange(self.n_rows), self.starts[1:] - 1))
 
     @property
     def n_rows(self) -> int:
@@ -104,14 +120,6 @@ def _patterns(observed: BoolArray) -> tuple[BoolArray, IntArray]:
     else:
         _, first, pattern = np.unique(words, axis=0, return_index=True, return_inverse=True)
     return observed[first], pattern.reshape(-1).astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Distinct arrays and, for every row, which of them holds there."""
-
-    entries: Array
-    index: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +245,22 @@ def _groups(rows: Rows, H: Table, R: Table) -> tuple[IntArray, IntArray]:
     if len(H.entries) == 1 and len(R.entries) == 1:
         return rows.pattern_groups
     return numbered((rows.pattern * len(H.entries) + H.index) * len(R.entries) + R.index)
+
+
+def by_group(chosen: IntArray, group: IntArray, n_groups: int) -> tuple[IntArray, IntArray]:
+    """Return the `chosen` rows by the group of each row, in order within it, and where each begins (n_groups + 1,).
+
+    Examples
+    --------
+    >>> order, bounds = by_group(np.array([1, 2, 3]), np.array([0, 1, 0, 1]), 2)
+    >>> order.tolist(), bounds.tolist()
+    ([2, 1, 3], [0, 1, 3])
+    """
+    if n_groups == 1:
+        return chosen, np.array([0, len(chosen)])
+    key = group[chosen]
+    order = np.argsort(key, kind="stable")
+    return frozen(chosen[order]), np.searchsorted(key[order], np.arange(n_groups + 1))
 
 
 def numbered(key: IntArray) -> tuple[IntArray, IntArray]:

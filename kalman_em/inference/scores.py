@@ -6,7 +6,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.compiled import kernel
-from kalman_em.inference.backward import carry_back, information_before
+from kalman_em.inference.dual import carry_back, information_before
 from kalman_em.inference.filtering import filter_all, filter_unchecked
 from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, guard_space
 from kalman_em.inference.rows import Rows, SystemRows

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, frozen
+from kalman_em.arrays import Array, IntArray, Table, empty_arrays, frozen
 from kalman_em.errors import NumericalError
-from kalman_em.inference.backward import HAS_LOST, ROUNDED, UNRESOLVED
-from kalman_em.inference.filtering import FilteredRows, space_back, transitions_of
-from kalman_em.inference.kernel_arrays import guard_space
+from kalman_em.inference.backward import NO_ROOM, ROUNDED, UNRESOLVED
+from kalman_em.inference.filtering import ROOM, FilteredRows, space_back, transitions_of
+from kalman_em.inference.gains import HAS_LOST
+from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, guard_space
 from kalman_em.inference.loops import smooth_rows
 from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.rows import SystemRows
@@ -22,31 +23,47 @@ class SmoothedRows:
     """The smoother's output over the rows of all series; the lag-one entry of a series' last row is 0."""
 
     smoothed_means: Array
-    smoothed_covs: Array
-    lag_one_covs: Array
+    smoothed_covs: Table
+    lag_one_covs: Table
 
 
-def smooth_all(
+def smooth_all(laid: SystemRows, starts: IntArray, filtered: FilteredRows, *, watched: bool = False) -> SmoothedRows:
+    """Smooth every series; `NumericalError` where a diffuse element is never resolved.
+
+    With `watched` it is `LostDigits` where rounding has taken too many of them.
+    """
+    d = filtered.filtered_means.shape[1]
+    scalars = filtered.reduced.scalars(filtered.predicted_means)
+    result = smooth_once(laid, starts, filtered, scalars, None, watched=watched)
+    if result is None:
+        guard = guard_space(d, filtered.reduced.h.shape[1])
+        result = smooth_once(laid, starts, filtered, scalars, guard, watched=watched)
+    assert result is not None  # the dual form always comes through
+    return result
+
+
+def smooth_once(
     laid: SystemRows,
     starts: IntArray,
     filtered: FilteredRows,
+    scalars: Scalars,
+    guard: GuardSpace | None,
     *,
-    prior_means: Array | None = None,
-    watched: bool = False,
-) -> SmoothedRows:
-    """Smooth every series; `NumericalError` where a diffuse element is never resolved.
+    watched: bool,
+) -> SmoothedRows | None:
+    """Smooth every series; None where rounding has grown too far without a `guard`, which alone reads `scalars`.
 
-    `prior_means` are the means that the reduced values were observed against: the predicted ones by default. With
-    `watched` it is `LostDigits` where rounding has taken too many of them.
+    With `watched` it is `LostDigits` where it has taken too many digits.
     """
-    means = np.empty_like(filtered.filtered_means)
-    n, d = means.shape
-    covs = np.empty((n, d, d))
-    lag_one = np.zeros((n, d, d))
-    scalars = filtered.reduced.scalars(filtered.predicted_means if prior_means is None else prior_means)
-    for guard in (None, guard_space(d, filtered.reduced.h.shape[1])):
+    n, d = filtered.filtered_means.shape
+    # As many covariances as the filter has converge on the way back, or so; else the pass comes again.
+    n_covs, n_series = len(filtered.filtered_covs), len(starts) - 1
+    room = min(n, 2 * n_covs + ROOM * n_series) if n_covs < n and guard is None else n
+    means, index = empty_arrays((n, d), (n,))
+    while True:
+        covs = empty_arrays((room, d, d), (room, d, d))
         space = space_back(laid, filtered)
-        status, row = smooth_rows(
+        status, number = smooth_rows(
             sized(d),
             starts,
             transitions_of(laid),
@@ -55,16 +72,26 @@ def smooth_all(
             guard,
             space,
             means,
-            covs,
-            lag_one,
+            covs[0],
+            covs[1],
+            index.view(np.int64),
         )
-        if status != ROUNDED:
+        if status != NO_ROOM:
             break
+        room = n
+    if status == ROUNDED:
+        return None
     if status == UNRESOLVED:
-        raise unresolved(row, starts)
+        raise unresolved(number, starts)
     if watched and space.place[HAS_LOST] == 1:
         raise LostDigits("rounding has taken too many digits of a smoothed covariance")
-    return SmoothedRows(frozen(means), frozen(covs), frozen(lag_one))
+    entries = index.view(np.int64)
+    entries -= number
+    return SmoothedRows(
+        smoothed_means=frozen(means),
+        smoothed_covs=Table(covs[0][number:], frozen(entries)),
+        lag_one_covs=Table(covs[1][number:], frozen(entries)),
+    )
 
 
 def unresolved(row: int, starts: IntArray) -> NumericalError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, frozen
+from kalman_em.arrays import Array, IntArray, Table, frozen
 from kalman_em.inference.backward import UNRESOLVED
 from kalman_em.inference.covariance_roots import factor_of_each
 from kalman_em.inference.filtering import FilteredRows, ReducedRows, check_finite, reduce_rows, transitions_of
@@ -44,13 +44,13 @@ class FactoredRows:
             cov_index=frozen(np.arange(len(found.columns))),
             log_likelihoods=self.log_likelihoods,
             factors=found.diffuse,
-            columns=found.columns,
+            columns=frozen(found.columns.astype(np.int16)),
         )
 
 
 def squared(factors: Array) -> Array:
     """Return L L' for each factor L, exactly symmetric."""
-    return np.asarray(frozen(symmetrised(factors @ np.swapaxes(factors, 1, 2))))
+    return np.asarray(symmetrised(factors @ np.swapaxes(factors, 1, 2)))
 
 
 def filter_factors(laid: SystemRows, rows: Rows) -> FactoredRows:
@@ -80,7 +80,7 @@ def filter_factors(laid: SystemRows, rows: Rows) -> FactoredRows:
             diffuse=np.zeros((room, d, d)),
             columns=np.zeros(n, dtype=np.int64),
         )
-        log_likelihoods = reduced.leftover.copy()
+        log_likelihoods = reduced.leftover.copy() if len(reduced.leftover) else np.zeros(n)
         needed = filter_roots(
             rows.starts,
             transitions_of(laid),
@@ -120,4 +120,5 @@ def smooth_factors(laid: SystemRows, starts: IntArray, filtered: FactoredRows) -
     )
     if status == UNRESOLVED:
         raise unresolved(row, starts)
-    return SmoothedRows(frozen(means), squared(factors), frozen(lag_one))
+    index = frozen(np.arange(n))
+    return SmoothedRows(frozen(means), Table(squared(factors), index), Table(lag_one, index))

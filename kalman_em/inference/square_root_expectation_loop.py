@@ -1,12 +1,11 @@
-"""The backward loop of EM on factors, compiled: smooths and adds up second moments as it goes."""
+"""The backward loop of EM on factors, compiled: smooths, and adds up the covariances as it goes."""
 
 from __future__ import annotations
 
 from kalman_em.arrays import Array, BoolArray, IntArray
 from kalman_em.compiled import kernel
 from kalman_em.inference.backward import RESOLVED, UNRESOLVED
-from kalman_em.inference.expectation_loop import add_observation, add_products, add_step
-from kalman_em.inference.kernel_arrays import ObservationEquation, Scalars, Sums, SumSpace, Transitions
+from kalman_em.inference.kernel_arrays import Scalars, Spreads, Transitions
 from kalman_em.inference.square_root_backward import PairSpace, step_back, take_up
 from kalman_em.inference.square_root_information import EXACT, NOISY, Information
 from kalman_em.inference.square_root_loop import Factored
@@ -14,35 +13,31 @@ from kalman_em.inference.square_root_loop import Factored
 
 @kernel
 def expect_roots(
-    size: Array,
+    d: int,
     starts: IntArray,
     n_leading: int,
-    values: Array,
-    inputs: Array,
     group_observed: BoolArray,
     transitions: Transitions,
     noise_roots: Array,
-    equation: ObservationEquation,
+    matrix: Array,
+    matrix_index: IntArray,
     scalars: Scalars,
     factored: Factored,
     information: Information,
     space: PairSpace,
     seen: Array,
-    sums: SumSpace,
-    transition_sums: Sums,
-    observation_sums: Sums,
-    initial_means: Array,
-    initial_covs: Array,
+    spreads: Spreads,
+    residual: Array,
+    cross: Array,
     means: Array,
+    initial_covs: Array,
 ) -> tuple[int, int]:
-    """Add up what `expect_rows` adds up, filling the last four arguments; return a status and a row.
+    """Fill `means` and `initial_covs` and add up what `expect_rows` adds up; return a status and a row.
 
     The noise w of each transition is smoothed with its states, and H L squared, so that the covariance of a residual
-    is no difference, however small it is beside those of the states. `size` is an array of length d. Where `means` has
-    rows they are filled with the smoothed means, and of the observations only the covariances of the states are added.
+    is no difference, however small it is beside those of the states. `residual` and `cross` take Cov[H x] and
+    -Cov[H x, x] by group of the observations, H being `matrix[matrix_index[t]]`; of no length where not wanted.
     """
-    d, r = len(size), sums.z.shape[0]
-    mean, next_mean, z = sums.mean, sums.next_mean, sums.z
     n_stored = 0
     for t in range(factored.columns.shape[0]):
         n_stored += 1 if factored.columns[t] > 0 else 0
@@ -55,62 +50,18 @@ def expect_roots(
             if not step_back(t, t == end, n_stored, transitions, noise_roots, factored, information, space, 3 * d):
                 return UNRESOLVED, t
             for i in range(d):
-                next_mean[i] = mean[i]
-                mean[i] = factored.filtered_means[t, i] + space.mean[i]
-                z[i] = mean[i]
-            for i in range(d + 1, r):
-                z[i] = inputs[t, i - d - 1]
+                means[t, i] = factored.filtered_means[t, i] + space.mean[i]
             if t < end:
                 q = transitions.noise_index[t]
-                add_step(
-                    size,
-                    transitions.matrix[transitions.matrix_index[t]],
-                    transitions.offset[transitions.offset_index[t]],
-                    next_mean,
-                    z,
-                    sums.state_error,
-                    transition_sums.residual[q],
-                    transition_sums.cross[q],
-                )
-                add_products(size, z, transition_sums.regressor[q])
-                add_pair(d, space.pair, transition_sums.residual[q], transition_sums.cross[q])
-                add_square(d, space.factor, transition_sums.cov[q])
-                transition_sums.n_rows[q] += 1.0
+                add_pair(d, space.pair, spreads.residual[q], spreads.cross[q])
+                add_square(d, space.factor, spreads.regressor[q])
             if t >= starts[s] + n_leading:
                 g = scalars.group_index[t]
-                add_square(d, space.factor, observation_sums.cov[g])
-                observation_sums.n_rows[g] += 1.0
-            if t >= starts[s] + n_leading and means.shape[0] == 0:
-                g = scalars.group_index[t]
-                matrix = equation.matrix[equation.matrix_index[t]]
-                add_observation(
-                    size,
-                    values[t],
-                    group_observed[g],
-                    matrix,
-                    equation.offset[equation.offset_index[t]],
-                    z,
-                    sums.row_error,
-                    observation_sums.residual[g],
-                    observation_sums.cross[g],
-                )
-                add_products(size, z, observation_sums.regressor[g])
-                add_seen(
-                    matrix,
-                    group_observed[g],
-                    space.factor,
-                    seen,
-                    observation_sums.residual[g],
-                    observation_sums.cross[g],
-                )
-            if means.shape[0] > 0:
-                for i in range(d):
-                    means[t, i] = mean[i]
+                add_square(d, space.factor, spreads.observed_covs[g])
+                if residual.shape[1] > 0:
+                    H = matrix[matrix_index[t]]
+                    add_seen(H, group_observed[g], space.factor, seen, residual[g], cross[g])
             take_up(t, scalars, factored, information)
-        for i in range(d):
-            initial_means[s, i] = mean[i]
-            for j in range(d):
-                initial_covs[s, i, j] = 0.0
         add_square(d, space.factor, initial_covs[s])
     return RESOLVED, 0
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, IntArray, frozen
-from kalman_em.inference.backward import FACTORS_LEFT, RESOLVED
+from kalman_em.arrays import Array, BoolArray, IntArray, Table, frozen
+from kalman_em.inference.backward import RESOLVED
 from kalman_em.inference.expectation_loop import expect_rows
-from kalman_em.inference.expectations import RegressionMoments, assembled_sums, empty_sums
 from kalman_em.inference.filtering import FilteredRows, filter_unchecked, space_back, transitions_of
-from kalman_em.inference.kernel_arrays import ObservationEquation, sum_space
-from kalman_em.inference.rows import Rows, SystemRows, Table, numbered
+from kalman_em.inference.gains import FACTORS_LEFT
+from kalman_em.inference.kernel_arrays import spreads_space
+from kalman_em.inference.regression_sums import RegressionMoments, mirrored, observation_moments, transition_moments
+from kalman_em.inference.rows import Rows, SystemRows, by_group, numbered
 from kalman_em.inference.sizes import sized
 from kalman_em.linalg import symmetrised
 from kalman_em.systems import LinearGaussianSystem
@@ -86,6 +88,11 @@ class StackedRows:
         series_index = np.repeat(np.arange(rows.n_series), np.diff(rows.starts))
         group_index, group_rows = numbered(rows.pattern * rows.n_series + series_index)
         return cls(rows, frozen(series_index), group_index, group_rows)
+
+    @cached_property
+    def order(self) -> tuple[IntArray, IntArray]:
+        """The rows of the data by group, and where each group begins."""
+        return by_group(self.rows.data_rows, self.group_index, len(self.group_rows))
 
     @property
     def group_series(self) -> IntArray:
@@ -161,11 +168,10 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
     rows, laid = over.rows, lay_stack(stack, over)
     with np.errstate(all="ignore"):
         filtered = filter_unchecked(laid, rows)
-    n, d, p = rows.n_series, laid.state_dim, rows.values.shape[1]
+    n, d = rows.n_series, laid.state_dim
     troubled = _failed(filtered, over)
-    transition, observation = empty_sums(n, d, d, d + 1), empty_sums(len(laid.group_rows), p, d, d + 1)
-    initial_means, initial_covs = np.zeros((n, d)), np.zeros((n, d, d))
-    observed = frozen(rows.patterns[over.group_pattern])
+    spreads = spreads_space(d, n, len(laid.group_rows))
+    means, covs = np.zeros((rows.n_rows, d)), np.zeros((n, d, d))
     space = space_back(laid, filtered)
     n_series = n
     while n_series > 0:
@@ -173,26 +179,14 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
             sized(d),
             rows.starts[: n_series + 1],
             rows.n_leading,
-            rows.values,
-            _no_inputs(rows.n_rows),
-            observed,
             transitions_of(laid),
-            ObservationEquation(
-                laid.observation.entries,
-                laid.observation.index,
-                laid.observation_offset.entries,
-                laid.observation_offset.index,
-            ),
             filtered.reduced.scalars(filtered.predicted_means),
             filtered.arrays(),
             None,
             space,
-            sum_space(d, p, 0),
-            transition,
-            observation,
-            initial_means,
-            initial_covs,
-            np.empty((0, d)),
+            spreads,
+            means,
+            covs,
         )
         if status == RESOLVED:
             break
@@ -200,15 +194,15 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
         n_series = int(over.series_index[row])
         troubled[n_series] = True
         space.place[FACTORS_LEFT] = np.count_nonzero(filtered.columns[: rows.starts[n_series]])
-    H = stack.observation_matrix[over.group_series]
+    seen, inputs = frozen(rows.patterns[over.group_pattern]), np.zeros((rows.n_rows, 0))
     return StackExpectations(
-        transition=assembled_sums(transition),
-        observation=assembled_sums(observation, np.where(observed[:, :, None], H, 0.0)),
+        transition=transition_moments(laid, rows, means, inputs, spreads),
+        observation=observation_moments(laid, rows, means, inputs, mirrored(spreads.observed_covs), seen, over.order),
         group_series=over.group_series,
         group_pattern=over.group_pattern,
         patterns=rows.patterns,
-        initial_means=initial_means,
-        initial_covs=initial_covs,
+        initial_means=means[rows.starts[:-1]],
+        initial_covs=covs,
         log_likelihoods=_by_series(filtered.log_likelihoods, rows.starts),
         troubled=troubled,
     )
@@ -229,7 +223,3 @@ def _by_series(by_row: Array, starts: IntArray) -> Array:
         result: Array = by_row.reshape(len(lengths), -1).sum(axis=1)
         return result
     return np.array([by_row[first:last].sum() for first, last in pairwise(starts)])
-
-
-def _no_inputs(n_rows: int) -> Array:
-    return frozen(np.zeros((n_rows, 0)))

@@ -18,7 +18,7 @@ from kalman_em.em.loop import LEAP_AFTER, TRAIL
 from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import STEP_ROUNDING, Stopping, StopReason
 from kalman_em.em.stopping_each import are_met, have_fallen
-from kalman_em.inference.expectations import RegressionMoments
+from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.stacks import PARAMETERS, StackedRows, StackExpectations, SystemStack, expect_stack
 from kalman_em.models.specification import Specification
 from kalman_em.models.stacked_judgement import changes_each, degenerate_each

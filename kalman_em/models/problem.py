@@ -16,8 +16,9 @@ from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
 from kalman_em.inference.e_step import expect_by
-from kalman_em.inference.expectations import Expectations, RegressionMoments
+from kalman_em.inference.expectations import Expectations
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT
+from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.rows import Rows, lay
 from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
 from kalman_em.models.bound import expected_gain

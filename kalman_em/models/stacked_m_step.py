@@ -11,7 +11,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, BoolArray
 from kalman_em.em.constraints import JointConstraint, join
-from kalman_em.inference.expectations import RegressionMoments
+from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.scores import initial_scores
 from kalman_em.inference.stacks import StackedRows, StackExpectations, SystemStack, lay_stack
 from kalman_em.linalg import solve_each, square_roots, symmetrised

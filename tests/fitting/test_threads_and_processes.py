@@ -77,7 +77,7 @@ def test_the_first_use_of_a_kernel_may_come_from_several_threads(tmp_path):
     code = (
         "import numpy as np\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "from kalman_em.inference.backward import factor_covs\n"
+        "from kalman_em.inference.gains import factor_covs\n"
         "covs = np.tile(np.array([[2.0, 1.0], [1.0, 2.0]]), (3, 1, 1))\n"
         "with ThreadPoolExecutor(4) as pool:\n"
         "    found = list(pool.map(lambda _: factor_covs(covs)[1].tolist(), range(8)))\n"

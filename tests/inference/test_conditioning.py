@@ -14,6 +14,9 @@ from oracles.mp import exact, floats, scaled_error
 from support.systems import random_observations, random_system
 
 import kalman_em as kem
+from kalman_em.inference.kalman import filter_by, log_likelihood_by
+from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.inference.square_root import FactoredRows
 
 EPSILON = float(np.finfo(float).eps)
 # Covariances by factors: so many roundings, times the square root of the condition that the case has.
@@ -257,6 +260,21 @@ def test_a_diffuse_state_that_nothing_resolves_is_refused(numerics):
     filtered = kem.kalman_filter(case, kem.Observations([[1.0], [2.0], [0.5]]), numerics=numerics)
     with pytest.raises(kem.NumericalError, match="never resolved"):
         kem.rts_smoother(case, filtered)
+
+
+@pytest.mark.parametrize(
+    "case", [unequal(1e12), nearly_collinear(1e12), trend(1e-2)], ids=["unequal", "collinear", "trend"]
+)
+def test_the_likelihood_alone_switches_as_the_filter_does(case):
+    rows = stack_rows([data_of(case)])
+    laid = lay(case, rows)
+    for numerics in ("auto", "standard", "square_root"):
+        expected = filter_by(laid, rows, numerics).log_likelihoods.sum()
+        assert log_likelihood_by(laid, rows, numerics) == pytest.approx(expected, rel=1e-12)
+    switched = isinstance(filter_by(laid, rows, "auto"), FactoredRows)
+    by_factors = log_likelihood_by(laid, rows, "square_root")
+    assert switched == (len(case.observation_matrix) == 2)
+    assert not switched or log_likelihood_by(laid, rows, "auto") == by_factors
 
 
 def steady_trend(ratio, start):

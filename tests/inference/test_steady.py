@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from support.systems import random_observations, random_system
 
 import kalman_em as kem
-from kalman_em.inference import sizes
+from kalman_em.inference import filtering, sizes, smoothing
 from kalman_em.inference.expectations import expect_filtered
-from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.filtering import filter_all, log_likelihood_of
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.inference.smoothing import smooth_all
 from kalman_em.inference.steady import forget_pace, has_settled
@@ -43,8 +45,9 @@ def check(system, *series):
     for name in ("predicted_covs", "filtered_covs"):
         same(quick.at_rows(getattr(quick, name)), getattr(full, name))
     left, right = smooth_all(laid, rows.starts, quick), smooth_all(laid, rows.starts, full)
-    for name in ("smoothed_means", "smoothed_covs", "lag_one_covs"):
-        same(getattr(left, name), getattr(right, name))
+    same(left.smoothed_means, right.smoothed_means)
+    for name in ("smoothed_covs", "lag_one_covs"):
+        same(getattr(left, name).at_rows(), getattr(right, name).at_rows())
     left, right = expect_filtered(laid, rows, quick), expect_filtered(laid, rows, full)
     for kind in ("transition", "observation"):
         for name in ("residual", "cross", "regressor", "count"):
@@ -112,6 +115,79 @@ def test_unrolled_loops_compute_the_same(d, monkeypatch):
     same(unrolled.filtered_means, general.filtered_means)
     same(unrolled_sums.transition.residual, sums.transition.residual)
     same(unrolled_sums.observation.cross, sums.observation.cross)
+
+
+def gappy(seed, d, p, **options):
+    """Return a system and observations in which nothing stays as it is for long."""
+    rng = np.random.default_rng(seed)
+    system = random_system(rng, d, p, T, **options)
+    return system, random_observations(rng, system, T, missing=0.3)
+
+
+def check_same_backwards(laid, rows, left, right):
+    for name in ("smoothed_means", "smoothed_covs", "lag_one_covs"):
+        one, other = (getattr(smooth_all(laid, rows.starts, filtered), name) for filtered in (left, right))
+        same(*(table if isinstance(table, np.ndarray) else table.at_rows() for table in (one, other)))
+    left, right = expect_filtered(laid, rows, left), expect_filtered(laid, rows, right)
+    for kind in ("transition", "observation"):
+        for name in ("residual", "cross", "regressor", "count"):
+            same(getattr(getattr(left, kind), name), getattr(getattr(right, kind), name), scale=rows.n_rows)
+
+
+@pytest.mark.parametrize(("d", "p"), [(1, 1), (2, 3), (4, 2)])
+def test_gains_from_an_inverse_equal_those_by_updates(d, p, monkeypatch):
+    laid, rows = laid_over(*gappy([7, d, p], d, p))
+    filtered = filter_all(laid, rows)
+    plain = expect_filtered(laid, rows, filtered), smooth_all(laid, rows.starts, filtered)
+    # Without a part of the spread that is enough, no gain comes from an inverse.
+    monkeypatch.setattr(filtering, "LOSSLESS", np.inf)
+    updates = expect_filtered(laid, rows, filtered), smooth_all(laid, rows.starts, filtered)
+    same(plain[1].smoothed_means, updates[1].smoothed_means)
+    for name in ("smoothed_covs", "lag_one_covs"):
+        same(getattr(plain[1], name).at_rows(), getattr(updates[1], name).at_rows())
+    for name in ("residual", "cross", "regressor"):
+        same(getattr(plain[0].transition, name), getattr(updates[0].transition, name), scale=rows.n_rows)
+
+
+@pytest.mark.parametrize("options", [{}, {"cov_rank": 1}, {"input_dim": 1}])
+def test_the_likelihood_alone_is_that_of_the_filter(options):
+    for series in (draw(8, 2, 2, **options), gappy(9, 2, 2, **options), draw(10, 1, 1, **options)):
+        laid, rows = laid_over(*series)
+        expected = filter_all(laid, rows).log_likelihoods.sum()
+        assert log_likelihood_of(laid, rows) == pytest.approx(expected, rel=1e-11)
+
+
+def test_too_little_room_for_covariances_is_made_good(monkeypatch):
+    laid, rows = laid_over(*draw(11, 2, 2))
+    ample = filter_all(laid, rows)
+    assert len(ample.filtered_covs) > 3
+    monkeypatch.setattr(filtering, "ROOM", 3)
+    monkeypatch.setattr(smoothing, "ROOM", -len(ample.filtered_covs))
+    scant = filter_all(laid, rows)
+    same(scant.at_rows(scant.filtered_covs), ample.at_rows(ample.filtered_covs))
+    check_same_backwards(laid, rows, scant, ample)
+
+
+def test_shared_covariances_are_laid_out_when_asked_for():
+    system, observed = draw(12, 2, 2)
+    filtered = kem.kalman_filter(system, observed)
+    again = pickle.loads(pickle.dumps(filtered))
+    for name in ("predicted_covs", "filtered_covs", "innovation_covs"):
+        array = getattr(filtered, name)
+        assert array is getattr(filtered, name)
+        assert len(array) == T
+        assert not array.flags.writeable
+        np.testing.assert_array_equal(array, getattr(again, name))
+    smoothed, given = kem.rts_smoother(system, filtered), {}
+    for name in kem.FilteredStates.__dataclass_fields__:
+        given[name] = getattr(filtered, name)
+    # Arrays from elsewhere are no tables: which rows share a covariance is seen by the numbers.
+    other = kem.rts_smoother(system, kem.FilteredStates(**given))
+    for name in ("smoothed_means", "smoothed_covs", "lag_one_covs"):
+        same(getattr(smoothed, name), getattr(other, name))
+    assert smoothed.lag_one_covs.shape == (T - 1, 2, 2)
+    with pytest.raises(AttributeError, match="no attribute 'covs'"):
+        _ = filtered.covs
 
 
 def settled_after(rate, limit=5000):

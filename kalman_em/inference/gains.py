@@ -1,0 +1,154 @@
+"""The gain of a step back of the smoother, compiled: from an inverse where that keeps its digits, else by updates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kalman_em.arrays import Array
+from kalman_em.compiled import inlined, kernel
+from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, GuardSpace, Transitions
+from kalman_em.inference.steady import forget_pace
+from kalman_em.inference.steps import Size, copy_matrix, smooth_step, udu, whiten_rows
+
+# The entries of `BackwardSpace.place`; the last two are the F and Q of what `spreads` keeps.
+FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY, IS_PLAIN, IS_WATCHED = 0, 1, 2, 3, 4, 5, 6, 7, 8
+HAS_LOST = 9
+
+
+@inlined
+def new_gain(
+    size: Size, t: int, transitions: Transitions, filtered: Filtered, guard: GuardSpace | None, space: BackwardSpace
+) -> bool:
+    """Find the gain of the step back to row t and what goes with it; return whether x[t] is determined at all."""
+    place = space.place
+    k, f, q = filtered.cov_index[t], transitions.matrix_index[t], transitions.noise_index[t]
+    # An int64, as in the filter: kernels are compiled for types.
+    n_columns = filtered.columns[t] + 0
+    forget_pace(space.pace)
+    place[GAIN_P], place[GAIN_F], place[GAIN_Q] = k, f, q
+    place[IS_STEADY], place[IS_PLAIN] = 0, 0
+    lossless = space.lossless[0]
+    may_be_plain = guard is None and n_columns == 0 and lossless < 1.0
+    if may_be_plain and plain_gain(
+        size,
+        transitions.matrix[f],
+        filtered.filtered_covs[k],
+        filtered.predicted_covs[filtered.cov_index[t + 1]],
+        space.pivots[q],
+        lossless,
+        space.gain,
+        space.moved,
+        space.factor,
+        space.work[1],
+    ):
+        place[IS_PLAIN], place[IS_WATCHED] = 1, 0
+        return True
+    if f != place[WHITE_F] or q != place[WHITE_Q]:
+        place[WHITE_F], place[WHITE_Q] = f, q
+        whiten_rows(size, space.upper[q], transitions.matrix[f], space.whitened)
+    if n_columns > 0:
+        place[FACTORS_LEFT] -= 1
+        copy_matrix(size, filtered.factors[place[FACTORS_LEFT]], space.factor)
+    left = smooth_step(
+        size,
+        space.whitened,
+        space.upper[q],
+        space.pivots[q],
+        filtered.filtered_covs[k],
+        space.factor,
+        n_columns,
+        lossless,
+        space.gain,
+        space.conditional,
+        space.work,
+    )
+    return left == 0
+
+
+@inlined
+def plain_gain(
+    size: Size,
+    transition: Array,
+    filtered_cov: Array,
+    predicted_cov: Array,
+    noise_pivots: Array,
+    lossless: float,
+    gain: Array,
+    moved: Array,
+    upper: Array,
+    pivots: Array,
+) -> bool:
+    """Fill the gain G = P F' Pp^-1, and F P in `moved`, from the factors of the predicted covariance Pp = U D U'.
+
+    Return False, for the updates of `smooth_step` to take over, unless the pivots D are well above rounding and the
+    noise Q gives more than the part `lossless` of every one. Then I - F G = Q Pp^-1 is so far from 0 that neither P - G
+    F P nor what a step carries back loses more digits than the plain differences of the filter. The pivots of Pp are
+    the spreads of x[t+1] as d scalars, one after another: the test is the one that `condition` makes.
+    """
+    d = len(size)
+    for j in range(d - 1, -1, -1):
+        pivot = predicted_cov[j, j]
+        for k in range(j + 1, d):
+            pivot -= upper[j, k] * upper[j, k] * pivots[k]
+        if not (pivot > lossless * predicted_cov[j, j] and noise_pivots[j] > lossless * pivot):
+            return False
+        pivots[j] = pivot
+        inverse = 1.0 / pivot
+        for i in range(j):
+            entry = predicted_cov[i, j]
+            for k in range(j + 1, d):
+                entry -= upper[i, k] * upper[j, k] * pivots[k]
+            upper[i, j] = entry * inverse
+    for i in range(d):
+        pivots[i] = 1.0 / pivots[i]
+    # Row by row of G = (F P)' Pp^-1: two triangular solves each.
+    for j in range(d):
+        for i in range(d - 1, -1, -1):
+            total = 0.0
+            for k in range(d):
+                total += transition[i, k] * filtered_cov[k, j]
+            moved[i, j] = total
+            for k in range(i + 1, d):
+                total -= upper[i, k] * gain[j, k]
+            gain[j, i] = total
+        for i in range(d):
+            total = gain[j, i] * pivots[i]
+            for k in range(i):
+                total -= upper[k, i] * gain[j, k]
+            gain[j, i] = total
+    return True
+
+
+@inlined
+def plain_cov(
+    size: Size, filtered_cov: Array, moved: Array, gain: Array, next_cov: Array, lag_one: Array, cov: Array
+) -> None:
+    """Fill `lag_one` with V[t+1] G' and `cov` with P + G (V[t+1] G' - F P), where G Pp = (F P)'."""
+    d = len(size)
+    for i in range(d):
+        for j in range(d):
+            total = 0.0
+            for k in range(d):
+                total += next_cov[i, k] * gain[j, k]
+            lag_one[i, j] = total
+    for i in range(d):
+        for j in range(i + 1):
+            total = filtered_cov[i, j]
+            for k in range(d):
+                total += gain[i, k] * (lag_one[k, j] - moved[k, j])
+            cov[i, j] = total
+            cov[j, i] = total
+
+
+def factor_covs(covs: Array) -> tuple[Array, Array]:
+    """Return U (n, d, d) and D (n, d) of every covariance U D U' of a table."""
+    upper, pivots = np.zeros(covs.shape), np.zeros(covs.shape[:2])
+    factor_each(covs, upper, pivots)
+    return upper, pivots
+
+
+@kernel
+def factor_each(covs: Array, upper: Array, pivots: Array) -> None:
+    """Fill U and D of every covariance U D U' of a table."""
+    for i in range(covs.shape[0]):
+        udu(covs.shape[1], covs[i], upper[i], pivots[i])
