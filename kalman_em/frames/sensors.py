@@ -74,18 +74,7 @@ def sensor_columns(
     ]
     by = named_columns(stream, [sensor], "sensor")[0]
     columns = named_columns(stream, values, "values")
-    for role, name in (("sensor", by), ("time", time), ("series", series)):
-        if name is not None and stream[name].isna().any():
-            row = stream.index[int(stream[name].isna().to_numpy().argmax())]
-            raise InputError(f"{role}: expected a value in every row of column {name!r}, got none in row {shown(row)}")
-    repeated = stream.duplicated([*keys, by]).to_numpy()
-    if repeated.any():
-        twice: dict[Any, Any] = stream.loc[repeated].iloc[0].to_dict()
-        where = "" if series is None else f" of series {twice[series]!r}"
-        raise InputError(
-            f"time: expected one reading of a sensor at a time, got two of {twice[by]!r} at {twice[time]}{where}; take "
-            "their mean, or give the second a sensor name of its own"
-        )
+    _check_rows(stream, keys, by, time, series)
     found = list(stream[by].unique())
     if sensors is not None and set(sensors) != set(found):
         raise InputError(f"sensors: expected {found} in some order, got {list(sensors)}")
@@ -98,3 +87,21 @@ def sensor_columns(
     tracks = np.zeros(len(wide)) if series is None else pd.Index(stream[series].unique()).get_indexer(wide[series])
     order = np.lexsort((pd.factorize(wide[time], sort=True)[0], tracks))
     return wide.iloc[order].reset_index(drop=True)
+
+
+def _check_rows(
+    stream: pd.DataFrame, keys: Sequence[Hashable], by: Hashable, time: Hashable, series: Hashable | None
+) -> None:
+    """Refuse rows without a sensor, time or track, and a second reading of a sensor at one time."""
+    for role, name in (("sensor", by), ("time", time), ("series", series)):
+        if name is not None and stream[name].isna().any():
+            row = stream.index[int(stream[name].isna().to_numpy().argmax())]
+            raise InputError(f"{role}: expected a value in every row of column {name!r}, got none in row {shown(row)}")
+    repeated = stream.duplicated([*keys, by]).to_numpy()
+    if repeated.any():
+        twice: dict[Any, Any] = stream.loc[repeated].iloc[0].to_dict()
+        where = "" if series is None else f" of series {twice[series]!r}"
+        raise InputError(
+            f"time: expected one reading of a sensor at a time, got two of {twice[by]!r} at {twice[time]}{where}; take "
+            "their mean, or give the second a sensor name of its own"
+        )

@@ -85,6 +85,8 @@ def test_long_climbs_are_those_of_the_series_alone(method):
     panel = walks(3, seed=4)
     stopping = kem.Stopping(max_iterations=540, relative_tolerance=0.0, parameter_tolerance=0.0)
     fits = kem.fit_each(kem.LocalLevel(), panel, stopping=stopping, method=method)
+    assert list(fits) == list(panel.keys)
+    assert max(fitted.em.n_iterations for fitted in fits.values()) > 500
     for key in fits:
         same(fits[key], kem.fit(kem.LocalLevel(), panel[key], stopping=stopping, method=method))
 
