@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kalman_em.diagnostics import Consistency, consistency
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
-from kalman_em.errors import InputError
 from kalman_em.fitting.ahead import drawn, forecasted
-from kalman_em.fitting.decomposition import decomposed
-from kalman_em.fitting.estimates import Estimates
 from kalman_em.fitting.extending import extended
-from kalman_em.fitting.in_time import discretized_fit, drawn_in_time, extended_in_time, forecasted_in_time, smoothed_at
+from kalman_em.fitting.hindsight import Hindsight
+from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
 from kalman_em.fitting.learning import learn
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import free_values
-from kalman_em.fitting.states import LabelledFilteredStates, LabelledSmoothedStates
 from kalman_em.fitting.summary import Summary, in_short, summarised
 from kalman_em.forecasting import Forecast
-from kalman_em.frames import moments_frame
-from kalman_em.inference.imputation import impute_rows
 from kalman_em.inference.kalman import rts_smoother
-from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.leaves import leaf
-from kalman_em.models.leading import n_leading
-from kalman_em.models.motion import Discretized
-from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Fit(Estimates):
+class Fit(Hindsight):
     """A fitted model with its data.
 
     Attributes
@@ -71,174 +61,6 @@ class Fit(Estimates):
 
     def __repr__(self) -> str:
         return in_short(self)
-
-    def filter(self, series: Hashable | None = None) -> LabelledFilteredStates:
-        """Return the states given the data so far; `series` names one of a panel.
-
-        Returns
-        -------
-        FilteredStates
-            Means (T, d), covariances (T, d, d), innovations (T, p), in the units of the data; `to_frame` labels them.
-
-        Raises
-        ------
-        InputError
-            If there is no such series, or several and none is named.
-
-        References
-        ----------
-        Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 4.3.
-
-        Examples
-        --------
-        >>> import kalman_em as kem
-        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
-        >>> fitted.filter().to_frame().round(1).tail(1)
-              level  level_sd
-        year
-        1970  798.4      63.5
-        """
-        full = self._filtered(series)
-        lead = n_leading(self.specification)
-        parts = {
-            part.name: getattr(full, part.name) for part in fields(FilteredStates) if str(part.type).startswith("Array")
-        }
-        arrays: dict[str, Any] = {name: None if part is None else part[lead:] for name, part in parts.items()}
-        return LabelledFilteredStates(
-            **arrays,
-            numerics=full.numerics,
-            # Without its leading row a series is not what was filtered.
-            observations=None if lead else full.observations,
-            index=self._series(series).index,
-            state_names=self.specification.state_names,
-        )
-
-    def smooth(self, series: Hashable | None = None, *, times: Any = None) -> LabelledSmoothedStates:
-        """Return the states given all data; `series` names one of a panel.
-
-        Parameters
-        ----------
-        series : hashable, optional
-            The series of a panel.
-        times : sequence of labels, optional
-            For a model in continuous time: any times instead of those of the rows, between them, before or after; of
-            the kind of the data's labels, in order.
-
-        Returns
-        -------
-        SmoothedStates
-            Means (T, d) and covariances (T, d, d), in the units of the data; `to_frame` labels them.
-
-        Raises
-        ------
-        InputError
-            If there is no such series, or several and none is named; or `times` are given to a model that moves once a
-            row, out of order, or not like the labels of the data.
-
-        References
-        ----------
-        Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal 3 (1965).
-
-        Examples
-        --------
-        >>> import kalman_em as kem
-        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
-        >>> fitted.smooth().to_frame().round(1).head(1)
-               level  level_sd
-        year
-        1871  1111.7      63.5
-        """
-        if times is not None:
-            return smoothed_at(self.system, self._in_time("times"), self._series(series), times, self._time_unit)
-        smoothed = rts_smoother(self.system, self._filtered(series))
-        lead = n_leading(self.specification)
-        return LabelledSmoothedStates(
-            smoothed_means=smoothed.smoothed_means[lead:],
-            smoothed_covs=smoothed.smoothed_covs[lead:],
-            lag_one_covs=smoothed.lag_one_covs[lead:],
-            numerics=smoothed.numerics,
-            index=self._series(series).index,
-            state_names=self.specification.state_names,
-        )
-
-    def components(self, levels: Any = (95,), *, series: Hashable | None = None) -> pd.DataFrame:
-        """Return the data taken apart: what every component of a sum adds to them, given all data, and what is left.
-
-        The contributions are in the units of the data; with ``residual`` (data minus their sum, NaN where nothing was
-        observed) and ``offset`` (where the model has one) they add up to the data. A model that is no sum is taken
-        apart by its states.
-
-        Parameters
-        ----------
-        levels : sequence of float, or one
-            Levels of the bands, per cent.
-        series : hashable, optional
-            The series of a panel.
-
-        Returns
-        -------
-        DataFrame
-            ``<component>``, ``<component>_sd`` and, for each level, ``<component>_lower_95``, ``<component>_upper_95``;
-            of several columns of data ``<component>.<column>`` in their place.
-
-        Raises
-        ------
-        InputError
-            If a level is not above 0 and below 100 or repeats, or there is no such series.
-
-        References
-        ----------
-        Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, section 2.3.
-
-        Examples
-        --------
-        >>> import kalman_em as kem
-        >>> gas = [160.1, 129.7, 84.8, 120.1, 160.1, 124.9, 84.8, 116.9, 169.7, 140.9, 89.7, 123.3, 187.3, 144.1, 92.9]
-        >>> parts = kem.fit(kem.LocalLevel() + kem.Seasonal(4), gas).components(levels=())
-        >>> parts.columns.tolist()
-        ['level', 'level_sd', 'seasonal', 'seasonal_sd', 'residual', 'residual_sd']
-        >>> bool(abs(parts.level + parts.seasonal + parts.residual - gas).max() < 1e-9)
-        True
-        """
-        return decomposed(self, series, levels)
-
-    def impute(self, levels: Any = (), *, series: Hashable | None = None) -> pd.DataFrame:
-        """Return the data with gaps filled by their expectation given everything observed.
-
-        Observed values are kept, with standard deviation 0.
-
-        Parameters
-        ----------
-        levels : sequence of float, or one
-            Levels of the intervals, per cent.
-        series : hashable, optional
-            The series of a panel.
-
-        Returns
-        -------
-        DataFrame
-            ``<column>``, ``<column>_sd`` and, for each level, ``<column>_lower_95``, ``<column>_upper_95``.
-
-        Raises
-        ------
-        InputError
-            If a level is not above 0 and below 100 or repeats, or there is no such series.
-
-        Examples
-        --------
-        >>> import kalman_em as kem
-        >>> gappy = kem.datasets.load("nile")["flow"]
-        >>> gappy.iloc[30:40] = float("nan")
-        >>> filled = kem.fit(kem.LocalLevel(), gappy).impute(levels=(95,))
-        >>> filled["flow"].notna().all(), list(filled.columns)
-        (np.True_, ['flow', 'flow_sd', 'flow_lower_95', 'flow_upper_95'])
-        """
-        one = self._series(series)
-        lead = n_leading(self.specification)
-        smoothed = rts_smoother(self.system, self._filtered(series))
-        rows = stack_rows([self._led[self._key(series)]])
-        means, variances = impute_rows(lay(self.system, rows), rows, smoothed.smoothed_means, smoothed.smoothed_covs)
-        return moments_frame(means[lead:], np.sqrt(variances[lead:]), one.names or (), one.index, levels=levels)
 
     def forecast(
         self,
@@ -449,74 +271,6 @@ class Fit(Estimates):
             em=learnt.em,
             numerics=learnt.numerics,
         )
-
-    def consistency(
-        self, *, lags: int | None = None, level: float = 95.0, series: Hashable | None = None
-    ) -> Consistency:
-        """Return whether the innovations are as large as the model says and white: is the learnt noise consistent?
-
-        The normalised innovation squared v' S^-1 v of a row is chi-square with as many degrees of freedom as the row
-        has values; its mean and each row's own are compared with the bands of that distribution.
-
-        Parameters
-        ----------
-        lags : int, optional
-            Lags of the Ljung-Box test of whiteness; min(10, T // 5) when left out.
-        level : float
-            Level of the bands, per cent.
-        series : hashable, optional
-            The series of a panel.
-
-        Raises
-        ------
-        InputError
-            If `level` is not above 0 and below 100, `lags` not a whole number from 1 to T - 2, or there is no such
-            series.
-
-        References
-        ----------
-        Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, section 5.4.2.
-
-        Examples
-        --------
-        >>> import kalman_em as kem
-        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
-        >>> report = fitted.consistency(lags=5)
-        >>> report.is_consistent, round(report.mean_nis, 2)
-        (True, 1.0)
-        """
-        return consistency(self.filter(series), self.panel.names, lags=lags, level=level)
-
-    def discretize(self, dt: float) -> Discretized:
-        """Return how the state moves over the time `dt`: F and Q, for a filter that runs elsewhere.
-
-        For models in continuous time; `dt` is in their unit of time.
-
-        Raises
-        ------
-        InputError
-            If the model moves once a row, or `dt` is not positive.
-
-        Examples
-        --------
-        >>> import kalman_em as kem
-        >>> track = kem.Observations([[0.0], [1.1], [1.9], [4.2]], times=[0.0, 1.0, 2.5, 4.0])
-        >>> moved = kem.fit(kem.ConstantVelocity(), track).discretize(0.5)
-        >>> moved.transition_matrix.tolist()
-        [[1.0, 0.5], [0.0, 1.0]]
-        """
-        self._in_time("dt")
-        return discretized_fit(self.system, dt)
-
-    def _in_time(self, argument: str) -> tuple[str, ...]:
-        """Return the names of the states; `InputError` naming `argument` if the model moves once a row."""
-        if self.specification.dynamics is None:
-            raise InputError(f"{argument}: is for models in continuous time, got {type(self.model).__name__}")
-        return self.specification.state_names
-
-    @property
-    def _time_unit(self) -> str:
-        return str(getattr(self.model, "time_unit", "s"))
 
     def summary(self, *, standard_errors: bool = False) -> Summary:
         """Return the parameters, the fit criteria and why EM stopped, as a text that prints well.
