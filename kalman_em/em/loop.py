@@ -35,8 +35,6 @@ LEAP_AFTER = 500
 LEAP_EVERY = 10
 # A climb with leaps is over when so many iterations gained next to nothing.
 CALM = 50
-# The second way up, where there is one, is first tried after this many iterations, then after twice as many, ...
-CLIMB_AFTER = 520
 TRAIL = 8
 # A leap found at the end of a climb that raises the log-likelihood by more than this says that it was no end.
 WORTH_A_LEAP = 1e-6
@@ -229,7 +227,7 @@ def _climb(
     """
     trail: deque[Params] = deque(led_by or [state.params], maxlen=TRAIL)
     notes = list(said_before)
-    next_climb = CLIMB_AFTER
+    last_climb = 0
     # Asked once: a check of a protocol takes as long as a small step.
     can_leap, can_climb = isinstance(problem, Leaps), isinstance(problem, Climbs)
     can_switch = isinstance(problem, Switches)
@@ -249,8 +247,8 @@ def _climb(
                 state = leapt
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
-        if can_climb and n_iterations == next_climb:
-            next_climb *= 2
+        if can_climb and n_iterations >= max(2 * last_climb, cast(Climbs[Params], problem).climb_after):
+            last_climb = n_iterations
             state, before = _climbed(problem, state), state
             if state is not before:
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True

@@ -102,7 +102,12 @@ class Leaps(Protocol[Params]):
 
 @runtime_checkable
 class Climbs(Protocol[Params]):
-    """A problem with a second way up, dearer than a step of EM and better where EM creeps."""
+    """A problem with a second way up, dearer than a step of EM and better where EM creeps.
+
+    `climb_after` says after how many iterations the loop should first try it; later after twice as many, and so on.
+    """
+
+    climb_after: int
 
     def climb(self, params: Params) -> Params | None:
         """Return where it leads from `params`, or None if it does not apply.

@@ -40,6 +40,9 @@ from kalman_em.systems import LinearGaussianSystem
 NEARLY_ONE = 1.0 - 1e-7
 # No guess may bring a covariance below this eigenvalue by itself.
 NEARLY_SINGULAR = 1e-8
+# A slow climb of EM is helped by quasi-Newton steps after this many iterations; sooner where each costs several times
+# as much, on factors of covariances: what asks for these, a long series with little noise in its states, is slow too.
+CLIMB_AFTER, DEAR_CLIMB_AFTER = 520, 30
 # Longest steps of the two squared extrapolations that are tried: a bold and a careful one.
 STRETCHES = (100.0, 10.0)
 
@@ -251,6 +254,11 @@ class LeapingProblem(LinearGaussianProblem):
                         continue
                     if not self._is_nearly_singular(system, last):
                         yield system, ""
+
+    @property
+    def climb_after(self) -> int:
+        """The iterations after which quasi-Newton steps are tried."""
+        return DEAR_CLIMB_AFTER if self.numerics == SQUARE_ROOT else CLIMB_AFTER
 
     def climb(self, params: LinearGaussianSystem) -> LinearGaussianSystem | None:
         """Return where quasi-Newton steps in the noise covariances lead, if nothing else is learnt: see `climbed`."""

@@ -486,6 +486,7 @@ class SecondWay(CensoredLifetimes):
     """A crawl, with another way up that leads to the maximum, or to somewhere lower."""
 
     goal: float = math.nan
+    climb_after: int = 520
 
     def m_step(self, mean, total):
         return mean + 1e-6 * (self.maximum - mean)
@@ -503,3 +504,6 @@ def test_the_second_way_up_is_taken_if_it_leads_higher():
     assert result.params == pytest.approx(SecondWay().maximum, abs=1e-9)
     assert result.stop_reason.is_converged
     assert 520 < result.n_iterations < 800
+    early = run_em(SecondWay(climb_after=30), 2.0, stopping=stopping)
+    assert early.params == pytest.approx(SecondWay().maximum, abs=1e-9)
+    assert 30 < early.n_iterations < 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.learning import problem_of
@@ -37,6 +39,11 @@ def test_the_score_is_the_gradient_of_the_likelihood(form):
     steps = 1e-5 * np.eye(len(at))
     numerical = [(height(at + step) - height(at - step)) / 2e-5 for step in steps]
     np.testing.assert_allclose(score, numerical, rtol=1e-6, atol=1e-5)
+
+
+def test_it_is_tried_sooner_where_iterations_are_dear():
+    made, _ = problem(kem.LocalLevel(), ["infl", "unemp"])
+    assert replace(made, numerics="square_root").climb_after < 0.1 * made.climb_after
 
 
 def test_where_coefficients_are_learnt_it_does_not_apply():
