@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from kalman_em.arrays import Array, check_shape
+from kalman_em.arrays import Array, BoolArray, check_shape
 from kalman_em.errors import InputError
 
 # A covariance may be off symmetry, or below zero in an eigenvalue, by this much of its largest entry:
 # rounding in the caller's arithmetic, not a mistake.
 ROUNDING = 1e-9
+# A matrix of unit diagonal whose Cholesky factor has no smaller entry on its own diagonal is far from singular.
+SOUND = 1e-4
 
 
 def symmetrised(matrix: Array) -> Array:
@@ -74,14 +76,7 @@ def solve_symmetric(matrix: Array, right: Array) -> Array:
     The matrix is first scaled to a unit diagonal, so that rows in different units (years beside
     micrograms) are judged alike; directions below 1e-13 of the largest count as null.
     """
-    diagonal = np.diagonal(matrix)
-    scale = np.where(diagonal > 0.0, 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0)), 0.0)
-    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrix * scale[:, None] * scale[None, :]))
-    keep = eigenvalues > 1e-13 * max(eigenvalues[-1], 0.0) if len(eigenvalues) else eigenvalues > 0.0
-    inverse = np.where(keep, 1.0 / np.where(keep, eigenvalues, 1.0), 0.0)
-    scaled_right = (right.T * scale).T
-    solution: Array = ((vectors * inverse) @ (vectors.T @ scaled_right)).T * scale
-    return solution.T
+    return np.asarray(solve_each(matrix[None], right[None])[0])
 
 
 def pseudo_inverses(matrices: Array) -> Array:
@@ -101,39 +96,53 @@ def solve_each(matrices: Array, right: Array) -> Array:
     if matrices.shape[-1] == 0:
         return right
     diagonals = np.diagonal(matrices, axis1=1, axis2=2)
-    scale = np.where(diagonals > 0.0, 1.0 / np.sqrt(np.where(diagonals > 0.0, diagonals, 1.0)), 0.0)
-    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrices * scale[:, :, None] * scale[:, None, :]))
+    scale = np.where(diagonals > 0.0, 1.0 / np.sqrt(np.where(diagonals > 0.0, diagonals, 1.0)), 0.0)[:, :, None]
+    scaled, scaled_right = symmetrised(matrices * scale * np.swapaxes(scale, 1, 2)), right * scale
+    roots, is_sound = _cholesky_each(scaled)
+    is_sound &= np.diagonal(roots, axis1=1, axis2=2).min(axis=1) > SOUND
+    if is_sound.all():
+        return np.asarray(np.linalg.solve(scaled, scaled_right) * scale)
+    solution = np.empty(right.shape)
+    solution[is_sound] = np.linalg.solve(scaled[is_sound], scaled_right[is_sound])
+    # What is singular, or nearly: without the null directions.
+    eigenvalues, vectors = np.linalg.eigh(scaled[~is_sound])
     keep = eigenvalues > 1e-13 * np.maximum(eigenvalues[:, -1:], 0.0)
     inverse = np.where(keep, 1.0 / np.where(keep, eigenvalues, 1.0), 0.0)
-    projected = np.swapaxes(vectors, 1, 2) @ (right * scale[:, :, None])
-    solution: Array = ((vectors * inverse[:, None, :]) @ projected) * scale[:, :, None]
-    return solution
+    solution[~is_sound] = (vectors * inverse[:, None, :]) @ (np.swapaxes(vectors, 1, 2) @ scaled_right[~is_sound])
+    return np.asarray(solution * scale)
 
 
 def square_root(matrix: Array) -> Array:
     """Return A with A A' = `matrix` for a symmetric PSD `matrix`; singular matrices are welcome."""
-    diagonal = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
-    scale = np.where(diagonal > 0.0, diagonal, 1.0)
-    scaled = symmetrised(matrix / scale[:, None] / scale[None, :])
-    try:
-        root = np.linalg.cholesky(scaled)
-    except np.linalg.LinAlgError:
-        eigenvalues, vectors = np.linalg.eigh(scaled)
-        root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))
-    result: Array = scale[:, None] * root
-    return result
+    return np.asarray(square_roots(matrix[None])[0])
 
 
 def square_roots(matrices: Array) -> Array:
     """Return `square_root` of each of n matrices."""
-    if len(matrices) == 1:
-        return square_root(matrices[0])[None]
     diagonal = np.sqrt(np.maximum(np.diagonal(matrices, axis1=1, axis2=2), 0.0))
-    scale = np.where(diagonal > 0.0, diagonal, 1.0)
-    eigenvalues, vectors = np.linalg.eigh(symmetrised(matrices / scale[:, :, None] / scale[:, None, :]))
-    root = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))[:, None, :]
-    result: Array = scale[:, :, None] * root
-    return result
+    scale = np.where(diagonal > 0.0, diagonal, 1.0)[:, :, None]
+    scaled = symmetrised(matrices / scale / np.swapaxes(scale, 1, 2))
+    roots, has_root = _cholesky_each(scaled)
+    if not has_root.all():
+        eigenvalues, vectors = np.linalg.eigh(scaled[~has_root])
+        roots[~has_root] = vectors * np.sqrt(np.maximum(eigenvalues, 0.0))[:, None, :]
+    return np.asarray(scale * roots)
+
+
+def _cholesky_each(matrices: Array) -> tuple[Array, BoolArray]:
+    """Return the Cholesky factors of n matrices, and which of them have one; the factors of the others are 0.
+
+    numpy refuses all where one has none: so halves are tried, down to single matrices. What is found for a matrix does
+    not depend on its neighbours.
+    """
+    try:
+        return np.asarray(np.linalg.cholesky(matrices), dtype=np.float64), np.ones(len(matrices), dtype=bool)
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.zeros(matrices.shape), np.zeros(1, dtype=bool)
+    middle = len(matrices) // 2
+    halves = _cholesky_each(matrices[:middle]), _cholesky_each(matrices[middle:])
+    return np.concatenate([one[0] for one in halves]), np.concatenate([one[1] for one in halves])
 
 
 def least_squares(design: Array, right: Array) -> Array:

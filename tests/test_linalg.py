@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from kalman_em.errors import InputError
-from kalman_em.linalg import checked_covariance, smallest_scaled_eigenvalue, solve_symmetric, square_root, symmetrised
+from kalman_em.linalg import (
+    checked_covariance,
+    smallest_scaled_eigenvalue,
+    solve_each,
+    solve_symmetric,
+    square_root,
+    square_roots,
+    symmetrised,
+)
 
 
 def random_psd(rng, dim, rank):
@@ -72,3 +80,23 @@ def test_a_square_root_gives_the_matrix_back(rank):
     root = square_root(matrix)
     scale = np.sqrt(np.outer(np.diag(matrix), np.diag(matrix))) + (rank == 0)
     assert np.allclose(root @ root.T / scale, matrix / scale, atol=1e-12)
+
+
+def test_each_of_many_is_solved_and_rooted_as_it_is_alone():
+    rng = np.random.default_rng(5)
+    matrices = np.array([random_psd(rng, 3, rank) for rank in (3, 2, 3, 1, 3, 3, 2)])
+    matrices[4] *= np.outer([1e-5, 1.0, 1e5], [1e-5, 1.0, 1e5])
+    matrices[5, 2], matrices[5, :, 2] = 0.0, 0.0
+    right = matrices @ rng.normal(size=(7, 3, 2))
+    solved, roots = solve_each(matrices, right), square_roots(matrices)
+    for k, matrix in enumerate(matrices):
+        assert np.array_equal(solved[k], solve_symmetric(matrix, right[k]))
+        assert np.array_equal(roots[k], square_root(matrix))
+        np.testing.assert_allclose(matrix @ solved[k], right[k], rtol=1e-10, atol=1e-10 * np.abs(right[k]).max())
+        np.testing.assert_allclose(roots[k] @ roots[k].T, matrix, rtol=1e-10, atol=1e-10 * np.abs(matrix).max())
+
+
+def test_what_has_a_cholesky_factor_but_is_nearly_singular_is_solved_without_its_null_direction():
+    nearly = np.array([[1.0, 1.0], [1.0, 1.0 + 4e-16]])
+    assert np.linalg.cholesky(nearly)[1, 1] > 0.0
+    np.testing.assert_allclose(solve_symmetric(nearly, np.ones((2, 1))), [[0.5], [0.5]], rtol=1e-12)

@@ -225,14 +225,14 @@ def _room(laid: SystemRows, rows: Rows, freezes: bool) -> int:
 
 def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
     """Turn the observed entries of `values` - `offset` into independent scalar observations."""
-    if values.shape[1] == len(laid.group_rows) == len(laid.observation_cov.entries) == 1 and not offset.entries.any():
-        # One value a row is a scalar already, where all rows have it or none.
-        seen = int(not np.isnan(values[0, 0]))
+    if values.shape[1] == 1 and not offset.entries.any():
+        # One value a row is a scalar already.
+        first, H, R = laid.group_rows, laid.observation, laid.observation_cov
         return ReducedRows(
             values=values,
-            h=laid.observation.entries.copy(),
-            variances=frozen(laid.observation_cov.entries[:, :, 0]),
-            counts=frozen(np.array([seen])),
+            h=H.entries[H.index[first]],
+            variances=frozen(R.entries[R.index[first], 0]),
+            counts=frozen(1 - np.isnan(values[first, 0]).astype(np.int64)),
             leftover=frozen(np.zeros(0)),
             group_index=laid.group_index,
         )

@@ -258,9 +258,11 @@ def by_group(chosen: IntArray, group: IntArray, n_groups: int) -> tuple[IntArray
     """
     if n_groups == 1:
         return chosen, np.array([0, len(chosen)])
-    key = group[chosen]
+    key, numbers = group[chosen], np.arange(n_groups + 1)
+    if np.all(key[1:] >= key[:-1]):
+        return chosen, np.searchsorted(key, numbers)
     order = np.argsort(key, kind="stable")
-    return frozen(chosen[order]), np.searchsorted(key[order], np.arange(n_groups + 1))
+    return frozen(chosen[order]), np.searchsorted(key[order], numbers)
 
 
 def numbered(key: IntArray) -> tuple[IntArray, IntArray]:

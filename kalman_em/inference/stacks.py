@@ -169,7 +169,8 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
     with np.errstate(all="ignore"):
         filtered = filter_unchecked(laid, rows)
     n, d = rows.n_series, laid.state_dim
-    troubled = _failed(filtered, over)
+    log_likelihoods = _by_series(filtered.log_likelihoods, rows.starts)
+    troubled = _failed(filtered, log_likelihoods, rows.starts)
     spreads = spreads_space(d, n, len(laid.group_rows))
     means, covs = np.zeros((rows.n_rows, d)), np.zeros((n, d, d))
     space = space_back(laid, filtered)
@@ -203,17 +204,15 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
         patterns=rows.patterns,
         initial_means=means[rows.starts[:-1]],
         initial_covs=covs,
-        log_likelihoods=_by_series(filtered.log_likelihoods, rows.starts),
+        log_likelihoods=log_likelihoods,
         troubled=troubled,
     )
 
 
-def _failed(filtered: FilteredRows, over: StackedRows) -> BoolArray:
-    """Return which series have a row that is impossible or not finite."""
-    bad = ~np.isfinite(filtered.log_likelihoods) | ~np.isfinite(filtered.filtered_means).all(axis=1)
-    failed = np.zeros(over.rows.n_series, dtype=bool)
-    failed[over.series_index[bad]] = True
-    return failed
+def _failed(filtered: FilteredRows, log_likelihoods: Array, starts: IntArray) -> BoolArray:
+    """Return which series have a row that is impossible or not finite: what is not finite stays so to the end."""
+    ends = filtered.filtered_means[starts[1:] - 1]
+    return ~(np.isfinite(log_likelihoods) & np.isfinite(ends).all(axis=1))
 
 
 def _by_series(by_row: Array, starts: IntArray) -> Array:
