@@ -19,6 +19,7 @@ from kalman_em.em.forms import (
     Partly,
     Pattern,
     Scaled,
+    Shared,
     Stationary,
 )
 from kalman_em.em.loop import run_em
@@ -29,6 +30,8 @@ from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.fit import fit
 from kalman_em.fitting.fit_each import fit_each
+from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.result import Fit
 from kalman_em.forecasting import Forecast
@@ -38,6 +41,7 @@ from kalman_em.inference.online import predict, update
 from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.stationary import stationary_moments
+from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
@@ -97,15 +101,18 @@ __all__ = [
     "Fixed",
     "Forecast",
     "Full",
+    "GaussianMixture",
     "InputError",
     "Intervention",
     "Irregular",
     "Isotropic",
     "Known",
+    "LatentFit",
     "LinearGaussian",
     "LinearGaussianSystem",
     "LocalLevel",
     "LocalLinearTrend",
+    "MixtureFit",
     "NumericalError",
     "Observations",
     "Panel",
@@ -116,6 +123,7 @@ __all__ = [
     "Regression",
     "Scaled",
     "Seasonal",
+    "Shared",
     "Singer",
     "SmoothTrend",
     "SmoothedStates",

@@ -153,7 +153,7 @@ def _encoded_fit(fitted: Fit) -> dict[str, Any]:
         "model": encoded(fitted.model, "model"),
         "specification": _encoded_specification(fitted.specification),
         "system": _encoded_system(fitted.system),
-        "em": {name: _plain(getattr(fitted.em, name)) for name in _names(EMResult, but=("params",))},
+        "em": _encoded_em(fitted.em),
         "numerics": fitted.numerics,
         "data": _encoded_panel(fitted.panel),
     }
@@ -235,8 +235,15 @@ def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
     return LinearGaussianSystem(**parts)
 
 
+def _encoded_em(em: EMResult[LinearGaussianSystem]) -> dict[str, Any]:
+    # The bound is there only where it was asked for.
+    left_out = ("params",) if em.bound_history is not None else ("params", "bound_history")
+    return {name: _plain(getattr(em, name)) for name in _names(EMResult, but=left_out)}
+
+
 def _decoded_em(node: dict[str, Any], system: LinearGaussianSystem) -> EMResult[LinearGaussianSystem]:
-    parts = {name: node[name] for name in _names(EMResult, but=("params",))}
+    parts = {name: node[name] for name in _names(EMResult, but=("params", "bound_history"))}
+    parts["bound_history"] = node.get("bound_history")
     parts = {name: as_array(value) if isinstance(value, list) else value for name, value in parts.items()}
     parts["stop_reason"] = StopReason(node["stop_reason"])
     return EMResult(params=system, **parts)

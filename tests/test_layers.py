@@ -15,7 +15,7 @@ LAYERS = [
     ["observations", "dynamics", "systems", "posteriors"],
     ["inference"],
     ["em"],
-    ["models"],
+    ["models", "latent"],
     ["frames", "diagnostics"],
     ["forecasting"],
     ["fitting"],

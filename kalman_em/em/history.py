@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Generic
 
 import numpy as np
@@ -25,8 +26,10 @@ class History(Generic[Params]):
     'first'
     """
 
-    def __init__(self, start: Params, log_likelihood: float) -> None:
+    def __init__(self, start: Params, log_likelihood: float, *, with_bound: bool = False) -> None:
+        self.with_bound = with_bound
         self.log_likelihoods = [log_likelihood]
+        self.bounds: list[float] = []
         self.parameter_changes: list[float] = []
         self.switched_at: int | None = None
         self._highest = log_likelihood
@@ -55,9 +58,10 @@ class History(Generic[Params]):
         """
         return self._highest - self.log_likelihoods[-1] > FALL_ROUNDING * (1.0 + abs(self._highest))
 
-    def record(self, params: Params, log_likelihood: float, change: float) -> None:
-        """Add an iteration: its parameters, the objective there, and the relative change that led to them."""
+    def record(self, params: Params, log_likelihood: float, change: float, bound: float = math.nan) -> None:
+        """Add an iteration: its parameters, the objective and the bound there, and the relative change to them."""
         self.log_likelihoods.append(log_likelihood)
+        self.bounds.append(bound)
         self.parameter_changes.append(change)
         # On a plateau the objective is only rounding, while the parameters still near their limit: the
         # latest of equals is the best.
@@ -65,9 +69,11 @@ class History(Generic[Params]):
             self._best = (params, self.n_iterations)
         self._highest = max(self._highest, log_likelihood)
 
-    def amend(self, params: Params, log_likelihood: float) -> None:
+    def amend(self, params: Params, log_likelihood: float, bound: float = math.nan) -> None:
         """Put the end of a leap in place of the latest iteration's parameters and objective, which it raises."""
         self.log_likelihoods[-1] = log_likelihood
+        if self.bounds:
+            self.bounds[-1] = bound
         self._best = (params, self.n_iterations)
         self._highest = max(self._highest, log_likelihood)
 
@@ -93,4 +99,5 @@ class History(Generic[Params]):
             stop_reason=reason,
             detail=detail,
             switched_at=self.switched_at,
+            bound_history=np.array(self.bounds[:n_iterations], dtype=np.float64) if self.with_bound else None,
         )

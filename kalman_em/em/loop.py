@@ -12,6 +12,7 @@ from typing import Any, Generic, cast
 import numpy as np
 
 from kalman_em.em.bar import progress_bar
+from kalman_em.em.bound import ExpectsGain
 from kalman_em.em.change import relative_change
 from kalman_em.em.history import History
 from kalman_em.em.problem import (
@@ -26,7 +27,7 @@ from kalman_em.em.problem import (
     Switches,
 )
 from kalman_em.em.result import EMIteration, EMResult
-from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, Stopping, StopReason
+from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, EMStop, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError, is_interrupt
 
 # A climb that is not over after this many iterations is slow: from then on a problem that can is asked for
@@ -58,6 +59,7 @@ def run_em(
     stopping: Stopping = DEFAULT_STOPPING,
     callback: Callback[Params] | None = None,
     progress: bool = False,
+    record_bound: bool = False,
 ) -> EMResult[Params]:
     """Climb from `start` by expectation-maximisation until `stopping` says that nothing is left to gain.
 
@@ -74,6 +76,9 @@ def run_em(
         Called with an `EMIteration` after each iteration; what it raises is passed on.
     progress : bool
         Show a bar on stderr.
+    record_bound : bool
+        Keep the lower bound that each M-step raised, as `EMResult.bound_history`; the problem must then have a method
+        `expected_gain` (see `kalman_em.em.bound`).
 
     Returns
     -------
@@ -118,13 +123,13 @@ def run_em(
     >>> print(result)
     converged after 13 iterations, log-likelihood -9.7007767.
     """
-    _check_arguments(problem, stopping, callback)
+    _check_arguments(problem, stopping, callback, record_bound)
     with progress_bar(stopping.max_iterations, "EM", "iteration", shown=progress) as bar:
         try:
             state = evaluate(problem, start)
         except NumericalError as error:
             raise NumericalError(f"start: the E-step failed there: {error}") from error
-        history = History(state.params, state.log_likelihood)
+        history = History(state.params, state.log_likelihood, with_bound=record_bound)
         try:
             reason, detail = _climb(problem, state, history, stopping, callback, bar)
         except (KeyboardInterrupt, SystemError) as error:
@@ -238,7 +243,8 @@ def _climb(
         try:
             state, change = em_step(problem, state)
         except NumericalError as error:
-            return StopReason.non_finite, f"iteration {history.n_iterations + 1}: {error}"
+            notes.append(f"iteration {history.n_iterations + 1}: {error}")
+            return error.reason if isinstance(error, EMStop) else StopReason.non_finite, "; ".join(notes)
         trail.append(state.params)
         n_iterations = history.n_iterations + 1
         if can_leap and n_iterations > LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
@@ -254,7 +260,7 @@ def _climb(
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
         if can_switch:
             problem, previous = _settled(problem, state, previous, history, notes)
-        history.record(state.params, state.log_likelihood, change)
+        history.record(state.params, state.log_likelihood, change, _bound(problem, previous, state, history))
         reason = _reason_to_stop(problem, state, history, stopping)
         if reason is StopReason.converged and has_leapt and not _is_calm(history, stopping):
             reason = None if n_iterations < stopping.max_iterations else StopReason.max_iterations
@@ -264,7 +270,7 @@ def _climb(
                 leapt = _climbed(problem, leapt)
             if leapt.log_likelihood - state.log_likelihood > WORTH_A_LEAP:
                 state, reason = leapt, None
-                history.amend(state.params, state.log_likelihood)
+                history.amend(state.params, state.log_likelihood, _bound(problem, previous, state, history))
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
         if bar is not None:
@@ -274,6 +280,21 @@ def _climb(
             callback(_event(history, state, previous))
         if reason is not None:
             return reason, "; ".join(notes)
+
+
+def _bound(
+    problem: EMProblem[Params, Expectations],
+    previous: EMState[Params, Expectations],
+    state: EMState[Params, Expectations],
+    history: History[Params],
+) -> float:
+    """Return the lower bound that the E-step of `previous` gives at the parameters of `state`, if it is kept."""
+    if not history.with_bound:
+        return math.nan
+    gain = cast(ExpectsGain[Params, Expectations], problem).expected_gain(
+        previous.params, state.params, previous.expectations
+    )
+    return previous.log_likelihood + float(gain)
 
 
 def _settled(
@@ -373,10 +394,12 @@ def _event(
     )
 
 
-def _check_arguments(problem: object, stopping: object, callback: object) -> None:
+def _check_arguments(problem: object, stopping: object, callback: object, record_bound: object = False) -> None:
     if isinstance(problem, type) or not isinstance(problem, EMProblem):
         raise InputError(f"problem: expected an object with methods e_step and m_step, got {problem!r}")
     if not isinstance(stopping, Stopping):
         raise InputError(f"stopping: expected a Stopping, got {stopping!r}")
     if callback is not None and not callable(callback):
         raise InputError(f"callback: expected a function of one EMIteration, got {callback!r}")
+    if record_bound and not isinstance(problem, ExpectsGain):
+        raise InputError(f"record_bound: expected a problem with a method expected_gain, got {problem!r}")

@@ -25,7 +25,8 @@ class EMProblem(Protocol[Params, Expectations]):
     Q(θ', θ) >= Q(θ, θ) will do: generalised EM (their section 3). Both return new values and change none.
 
     A problem may also have `parameter_change` (see `MeasuresChange`), `examine` (see `ExaminesParams`), `leaps`
-    (see `Leaps`), `climb` (see `Climbs`) and `switched` (see `Switches`).
+    (see `Leaps`), `climb` (see `Climbs`) and `switched` (see `Switches`). Either step may end the run, with a
+    reason and a detail, by raising `EMStop`.
 
     References
     ----------

@@ -14,6 +14,9 @@ from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError, is_interrupt
 
+# Ends at which the height of the log-likelihood says nothing, or a part of the model has gone.
+RUNAWAY = (StopReason.degenerate_covariance, StopReason.unobservable_start, StopReason.empty_component)
+
 
 def run_starts(
     problem: EMProblem[Params, Expectations],
@@ -22,16 +25,17 @@ def run_starts(
     stopping: Stopping = DEFAULT_STOPPING,
     callback: Callback[Params] | None = None,
     progress: bool = False,
+    record_bound: bool = False,
 ) -> tuple[EMResult[Params], tuple[EMResult[Params] | NumericalError, ...]]:
     """Run EM from each start; return the best run, and the outcome of every start.
 
     The best run is the one with the highest log-likelihood. Runs that ended with a degenerate covariance or an
-    unobservable start come after all others: there the likelihood can grow without bound, so its height says
-    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1).
+    unobservable start come after all others, as there the likelihood can grow without bound, so its height says
+    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1); so do those that lost a component.
 
     Parameters
     ----------
-    problem, stopping, callback
+    problem, stopping, callback, record_bound
         As for `run_em`; the callback sees the iterations of one start after the other, each from 1.
     starts : iterable
         The first parameters of each run.
@@ -74,7 +78,7 @@ def run_starts(
     try:
         with progress_bar(len(waiting), "EM starts", "start", shown=progress) as bar:
             for start in waiting:
-                outcomes.append(_attempt(problem, start, stopping, callback))
+                outcomes.append(_attempt(problem, start, stopping, callback, record_bound))
                 if bar is not None:
                     bar.update()
                 if _was_interrupted(outcomes[-1]):
@@ -90,9 +94,10 @@ def _attempt(
     start: Params,
     stopping: Stopping,
     callback: Callback[Params] | None,
+    record_bound: bool,
 ) -> EMResult[Params] | NumericalError:
     try:
-        return run_em(problem, start, stopping=stopping, callback=callback)
+        return run_em(problem, start, stopping=stopping, callback=callback, record_bound=record_bound)
     except NumericalError as error:
         return error
 
@@ -114,4 +119,4 @@ def _best(outcomes: list[EMResult[Params] | NumericalError], n_starts: int) -> E
 
 
 def _is_degenerate(run: EMResult[Params]) -> bool:
-    return run.stop_reason in (StopReason.degenerate_covariance, StopReason.unobservable_start)
+    return run.stop_reason in RUNAWAY

@@ -7,7 +7,7 @@ from typing import Generic
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_floats, check_shape
+from kalman_em.arrays import Array, as_floats, check_shape, frozen
 from kalman_em.em.problem import Params
 from kalman_em.em.stopping import FALL_ROUNDING, StopReason
 from kalman_em.errors import InputError
@@ -70,6 +70,10 @@ class EMResult(Generic[Params]):
         The best log-likelihood reached from each start, NaN for one that failed; one entry for one start.
     switched_at : int, optional
         The iteration from which on the problem was computed in another way (see `Switches`); None if it never was.
+    bound_history : ndarray, shape (n_iterations,), read-only, optional
+        Where it was asked for, the lower bound at the parameters of each iteration that the E-step before it gives:
+        what the M-step raised (see `kalman_em.em.bound`). The next E-step closes the gap, `kl_gaps`. It may be -inf
+        where the new parameters make impossible what the old ones held for possible.
 
     Raises
     ------
@@ -94,6 +98,7 @@ class EMResult(Generic[Params]):
     detail: str = ""
     start_log_likelihoods: Array | None = None
     switched_at: int | None = None
+    bound_history: Array | None = None
 
     def __post_init__(self) -> None:
         log_likelihoods = as_floats(self.log_likelihoods, "log_likelihoods")
@@ -109,6 +114,10 @@ class EMResult(Generic[Params]):
         object.__setattr__(self, "log_likelihoods", log_likelihoods)
         object.__setattr__(self, "parameter_changes", changes)
         object.__setattr__(self, "start_log_likelihoods", as_floats(reached, "start_log_likelihoods", allow_nan=True))
+        if self.bound_history is not None:
+            bounds = np.array(self.bound_history, dtype=np.float64)
+            check_shape(bounds, changes.shape, "bound_history")
+            object.__setattr__(self, "bound_history", frozen(bounds))
 
     @property
     def log_likelihood(self) -> float:
@@ -119,6 +128,23 @@ class EMResult(Generic[Params]):
     def n_iterations(self) -> int:
         """Number of M-steps whose result was evaluated; one that failed is not counted."""
         return len(self.parameter_changes)
+
+    @property
+    def kl_gaps(self) -> Array:
+        """How far each bound was below the log-likelihood at the same parameters, shape (n_iterations,).
+
+        That is KL(q, p(z given y)), the divergence between what the E-step before held of the hidden values and what
+        the new parameters say of them (Neal & Hinton 1998, equation 7); never below 0 but for rounding.
+
+        Raises
+        ------
+        InputError
+            If the bound was not kept: pass ``record_bound=True``.
+        """
+        if self.bound_history is None:
+            raise InputError("bound_history: was not kept in this run; fit with record_bound=True")
+        gaps: Array = self.log_likelihoods[1:] - self.bound_history
+        return gaps
 
     @property
     def n_falls(self) -> int:

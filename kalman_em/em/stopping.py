@@ -9,7 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 from numbers import Integral, Real
 
-from kalman_em.errors import InputError
+from kalman_em.errors import InputError, NumericalError
 
 # A relative step of the parameters below this is rounding, not movement; and objectives that differ by less
 # than this times 1 + |objective| are equal.
@@ -46,6 +46,7 @@ class StopReason(StrEnum):
     degenerate_covariance = "degenerate_covariance"
     unit_root = "unit_root"
     unobservable_start = "unobservable_start"
+    empty_component = "empty_component"
     non_finite = "non_finite"
     interrupted = "interrupted"
 
@@ -74,6 +75,9 @@ _REMEDIES = {
         "The states that start stationary are as good as non-stationary: use Diffuse() for their start, or hold "
         "transition_matrix fixed."
     ),
+    StopReason.empty_component: (
+        "A component has lost all of its observations: use fewer components, or another start."
+    ),
     StopReason.unobservable_start: (
         "With a diffuse start the likelihood grows without end while the data say less and less of the first states: "
         "hold transition_matrix or observation_matrix fixed, or let initial_cov be Stationary() or learnt."
@@ -81,6 +85,27 @@ _REMEDIES = {
     StopReason.non_finite: ("Look for extreme values in the data, start nearer to them, or use fewer free parameters."),
     StopReason.interrupted: "Continue from these parameters: pass them as the start.",
 }
+
+
+class EMStop(NumericalError):
+    """Raised by a step of a problem that cannot go on, to end the run with a reason of its own.
+
+    The run then returns the best parameters so far; the message is the detail.
+
+    Parameters
+    ----------
+    reason : StopReason
+    detail : str
+
+    Examples
+    --------
+    >>> EMStop(StopReason.degenerate_covariance, "component 2 has collapsed onto one row").reason.name
+    'degenerate_covariance'
+    """
+
+    def __init__(self, reason: StopReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def projected_remaining(steps: Sequence[float]) -> float:

@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
-from kalman_em.fitting.learning import learn
+from kalman_em.errors import InputError
+from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.fitting.latent.learning import learn_latent
+from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.learning import check_run, generator, learn
 from kalman_em.fitting.result import Fit
 from kalman_em.inference.numerics import AUTO
+from kalman_em.latent.mixture import GaussianMixture
+from kalman_em.latent.model import LatentModel
 from kalman_em.models.model import Model
-from kalman_em.systems import LinearGaussianSystem
 
 
+class Options(TypedDict, total=False):
+    """The keyword arguments of `fit`, for type checkers."""
+
+    start: Any
+    stopping: Stopping
+    method: str
+    numerics: str
+    n_starts: int
+    seed: int | np.random.Generator | None
+    inputs: Any
+    time: Hashable | None
+    series: Hashable | None
+    values: Any
+    progress: bool
+    callback: Callable[[EMIteration[Any]], object] | None
+    record_bound: bool
+
+
+# A new kind of model brings its kind of result here and in `kalman_em.fitting.latent.kinds`.
+@overload
+def fit(model: GaussianMixture, data: Any, **options: Unpack[Options]) -> MixtureFit: ...
+@overload
+def fit(model: LatentModel, data: Any, **options: Unpack[Options]) -> LatentFit: ...
+@overload
+def fit(model: Model, data: Any, **options: Unpack[Options]) -> Fit: ...
 def fit(
-    model: Model,
+    model: Model | LatentModel,
     data: Any,
     *,
     start: Any = None,
@@ -31,16 +61,18 @@ def fit(
     series: Hashable | None = None,
     values: Any = None,
     progress: bool = False,
-    callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
-) -> Fit:
+    callback: Callable[[EMIteration[Any]], object] | None = None,
+    record_bound: bool = False,
+) -> Fit | LatentFit:
     """Learn the parameters of `model` from `data` by expectation-maximisation.
 
     Parameters
     ----------
-    model : LocalLevel, LocalLinearTrend or LinearGaussian
+    model : LocalLevel, LinearGaussian, GaussianMixture, ...
         What may vary, and how.
     data : Series, DataFrame, array_like of shape (T,) or (T, p), Observations or Panel
-        Rows in time order; NaN is missing. A long DataFrame with `series` is a panel, whose series share parameters.
+        Rows in time order (in any order for a mixture); NaN is missing.
+        A long DataFrame with `series` is a panel, whose series share parameters.
     start : mapping, optional
         Starting values for some or all of the model's parameters, by name; the others come from the data.
     stopping : Stopping
@@ -62,10 +94,14 @@ def fit(
         Show a progress bar on stderr.
     callback : callable, optional
         Called with an `EMIteration` after every iteration.
+    record_bound : bool
+        Keep the lower bound that each M-step raised, as `fit.em.bound_history`; models that are no state space always
+        do, as it costs them nothing.
 
     Returns
     -------
-    Fit
+    Fit, MixtureFit, ...
+        The kind of result that belongs to the model.
 
     Raises
     ------
@@ -85,6 +121,27 @@ def fit(
     >>> fitted.em.stop_reason.is_converged, round(fitted.log_likelihood, 3)
     (True, -633.465)
     """
+    if isinstance(model, LatentModel):
+        if isinstance(model, type):
+            raise InputError(f"model: expected a model such as LocalLevel(), got the class {model.__name__}; call it")
+        check_run(stopping, n_starts)
+        if numerics != AUTO:
+            raise InputError(f"numerics: expected 'auto' for {type(model).__name__}, got {numerics!r}")
+        return learn_latent(
+            model,
+            data,
+            start=start,
+            stopping=stopping,
+            method=method,
+            n_starts=n_starts,
+            rng=generator(seed),
+            inputs=inputs,
+            time=time,
+            series=series,
+            values=values,
+            progress=progress,
+            callback=callback,
+        )
     learnt = learn(
         model,
         data,
@@ -100,6 +157,7 @@ def fit(
         values=values,
         progress=progress,
         callback=callback,
+        record_bound=record_bound,
     )
     return Fit(
         model=model,

@@ -54,6 +54,7 @@ def learn(
     values: Any = None,
     progress: bool = False,
     callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
+    record_bound: bool = False,
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
     check_arguments(model, stopping, method, n_starts)
@@ -64,10 +65,17 @@ def learn(
     problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics)
     first = started(specification, model.start(specification, panel), start)
     if n_starts == 1:
-        em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress)
+        em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress, record_bound=record_bound)
     else:
         others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
-        em, _ = run_starts(problem, [first, *others], stopping=stopping, callback=callback, progress=progress)
+        em, _ = run_starts(
+            problem,
+            [first, *others],
+            stopping=stopping,
+            callback=callback,
+            progress=progress,
+            record_bound=record_bound,
+        )
     needed = numerics == SQUARE_ROOT or em.switched_at is not None
     return Learnt(specification, panel, em, SQUARE_ROOT if needed else STANDARD)
 
@@ -103,10 +111,15 @@ def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> No
     if isinstance(model, type) or not isinstance(model, Model):
         shown = f"the class {model.__name__}; call it" if isinstance(model, type) else type(model).__name__
         raise InputError(f"model: expected a model such as LocalLevel(), got {shown}")
-    if not isinstance(stopping, Stopping):
-        raise InputError(f"stopping: expected Stopping(...), got {type(stopping).__name__}")
     if method not in METHODS:
         raise InputError(unknown_name("method", method, METHODS))
+    check_run(stopping, n_starts)
+
+
+def check_run(stopping: Any, n_starts: Any) -> None:
+    """Raise `InputError` for an argument of any fit that is of the wrong kind."""
+    if not isinstance(stopping, Stopping):
+        raise InputError(f"stopping: expected Stopping(...), got {type(stopping).__name__}")
     if not isinstance(n_starts, int | np.integer) or isinstance(n_starts, bool) or n_starts < 1:
         raise InputError(f"n_starts: expected a whole number of at least 1, got {n_starts!r}")
 

@@ -74,7 +74,7 @@ def summarised(fitted: Summarised, errors: StandardErrors | None = None) -> Summ
         "-" * WIDTH,
         *_parameter_lines(fitted, errors),
         "-" * WIDTH,
-        *_wrapped(f"EM: {fitted.em.message}"),
+        *wrapped(f"EM: {fitted.em.message}"),
         *_generalised(fitted.specification),
         *_about(errors),
         *_numerics(fitted),
@@ -86,7 +86,7 @@ def _numerics(fitted: Summarised) -> list[str]:
     if fitted.numerics == STANDARD:
         return []
     reason = "as asked" if fitted.em.switched_at is None else "covariances would have lost their digits"
-    return _wrapped(f"Numerics: {fitted.numerics}, {reason}.")
+    return wrapped(f"Numerics: {fitted.numerics}, {reason}.")
 
 
 def in_short(fitted: Summarised) -> str:
@@ -164,7 +164,7 @@ def _parameter_lines(fitted: Summarised, errors: StandardErrors | None) -> list[
         else:
             lines.append(f"{name}{mark}")
             error = None if errors is None else errors.values.get(name)
-            lines.extend("    " + line for line in _matrix(value, error, *_labels(fitted, name)))
+            lines.extend("    " + line for line in matrix_lines(value, error, *_labels(fitted, name)))
     return lines
 
 
@@ -182,22 +182,22 @@ def _shown_error(error: float) -> str:
 def _about(errors: StandardErrors | None) -> list[str]:
     if errors is None:
         return []
-    lines = _wrapped("In parentheses: standard errors, from the observed information.")
+    lines = wrapped("In parentheses: standard errors, from the observed information.")
     for name, reason in errors.reasons.items():
-        lines += _wrapped(f"{name}: {reason}.")
+        lines += wrapped(f"{name}: {reason}.")
     return lines
 
 
 def _generalised(specification: Specification) -> list[str]:
     names = specification.generalised_steps
     if specification.start_moves:
-        return _wrapped(
+        return wrapped(
             "Generalised M-step: the stationary start moves with what is learnt of the transition; each iteration "
             "raises the expected log-likelihood by steps made to gain."
         )
     if not names:
         return []
-    return _wrapped(
+    return wrapped(
         f"Generalised M-step: {', '.join(names)} has no closed form; each iteration raises the expected "
         "log-likelihood by a search instead."
     )
@@ -248,7 +248,8 @@ def _labels(fitted: Summarised, name: str) -> tuple[list[str], list[str]]:
     return (rows, cols) if slot.rows is None else (rows[slot.rows], cols[slot.rows])
 
 
-def _matrix(value: Array, error: Array | None, rows: list[str], columns: list[str]) -> list[str]:
+def matrix_lines(value: Array, error: Array | None, rows: list[str], columns: list[str]) -> list[str]:
+    """Return a small table as lines, each number with its standard error beside it if given."""
     table = pd.DataFrame(np.atleast_2d(value.T).T, index=rows, columns=columns)
     shown = 8
     note = f"... {len(rows)} x {len(columns)} in all" if max(table.shape) > shown else ""
@@ -260,7 +261,8 @@ def _matrix(value: Array, error: Array | None, rows: list[str], columns: list[st
     return [line.rstrip() for line in lines if line.strip()] + ([note] if note else [])
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
+    """Return a text as lines of `WIDTH`, all but the first indented."""
     lines, current = [], ""
     for word in text.split():
         if current and len(current) + 1 + len(word) > WIDTH:

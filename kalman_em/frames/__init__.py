@@ -2,6 +2,7 @@
 
 from kalman_em.frames.following import following, follows_kind
 from kalman_em.frames.labels import as_index, check_regular, continued_index, same_labels
+from kalman_em.frames.points import to_points
 from kalman_em.frames.reading import input_rows, to_panel
 from kalman_em.frames.sensors import sensor_columns
 from kalman_em.frames.tables import (
@@ -36,5 +37,6 @@ __all__ = [
     "standard_deviations",
     "timed",
     "to_panel",
+    "to_points",
     "with_rows_at",
 ]

@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from tqdm import tqdm
 
+from kalman_em.em.bound import lower_bound
 from kalman_em.em.loop import EMState, em_step, evaluate, run_em
 from kalman_em.em.result import EMResult
-from kalman_em.em.stopping import Stopping, StopReason
+from kalman_em.em.stopping import EMStop, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
 
 
@@ -507,3 +509,50 @@ def test_the_second_way_up_is_taken_if_it_leads_higher():
     early = run_em(SecondWay(climb_after=30), 2.0, stopping=stopping)
     assert early.params == pytest.approx(SecondWay().maximum, abs=1e-9)
     assert 30 < early.n_iterations < 200
+
+
+class Halving:
+    """y ~ N(z, 1), z ~ N(θ, 1), one observation 3: each step halves the way, and stops the run near the end."""
+
+    def e_step(self, mean):
+        return 0.5 * (3.0 + mean), -0.25 * (3.0 - mean) ** 2
+
+    def m_step(self, mean, hidden):
+        if hidden > 2.99:
+            raise EMStop(StopReason.empty_component, "nothing is left")
+        return hidden
+
+    def expected_gain(self, old, new, hidden):
+        return 0.5 * (hidden - old) ** 2 - 0.5 * (hidden - new) ** 2
+
+
+def test_a_step_may_end_the_run_with_a_reason_and_a_detail():
+    result = run_em(Halving(), 1.0)
+    assert result.stop_reason is StopReason.empty_component
+    assert result.detail == "iteration 8: nothing is left"
+    assert 2.9 < result.params < 2.99
+
+
+def test_the_bound_is_that_of_the_step_before_and_is_kept_where_asked():
+    problem = Halving()
+    assert run_em(problem, 1.0).bound_history is None
+    result = run_em(problem, 1.0, record_bound=True)
+    means = [3.0 - 2.0 * 0.5**k for k in range(result.n_iterations + 1)]
+    expected = [lower_bound(problem, old, new) for old, new in pairwise(means)]
+    np.testing.assert_allclose(result.bound_history, expected, rtol=1e-12)
+    # At the M-step's result the posterior still lies at the old mean: KL(N(z; ., 1/2)) is their distance squared.
+    np.testing.assert_allclose(result.kl_gaps, [(new - old) ** 2 / 4.0 for old, new in pairwise(means)], rtol=1e-9)
+    with pytest.raises(InputError, match="record_bound"):
+        _ = run_em(problem, 1.0).kl_gaps
+
+
+def test_a_bound_needs_a_problem_that_has_one():
+    class Plain:
+        def e_step(self, x):
+            return x, -(x**2)
+
+        def m_step(self, x, half):
+            return 0.5 * half
+
+    with pytest.raises(InputError, match="record_bound: expected a problem with a method expected_gain"):
+        run_em(Plain(), 1.0, record_bound=True)

@@ -159,6 +159,7 @@ def test_the_reasons_are_a_closed_list():
         "degenerate_covariance",
         "unit_root",
         "unobservable_start",
+        "empty_component",
         "non_finite",
         "interrupted",
     }

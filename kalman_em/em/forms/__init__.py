@@ -22,6 +22,7 @@ from kalman_em.em.forms.protocols import (
     is_direct,
 )
 from kalman_em.em.forms.scaled import Known, Scaled
+from kalman_em.em.forms.shared import Shared
 
 __all__ = [
     "BlockDiagonal",
@@ -39,6 +40,7 @@ __all__ = [
     "Partly",
     "Pattern",
     "Scaled",
+    "Shared",
     "Stationary",
     "check_initial_forms",
     "checked_covariance_form",

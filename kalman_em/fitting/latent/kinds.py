@@ -1,0 +1,24 @@
+"""Which kind of result belongs to which model; a new model is added by one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.latent.mixture import GaussianMixture
+
+KINDS: dict[type[Any], type[LatentFit]] = {
+    GaussianMixture: MixtureFit,
+}
+
+
+def kind_of(model: object) -> type[LatentFit]:
+    """Return the class of fits of `model`: that of its class or nearest base, `LatentFit` for a model of one's own.
+
+    Examples
+    --------
+    >>> kind_of(GaussianMixture(2)).__name__
+    'MixtureFit'
+    """
+    return next((KINDS[cls] for cls in type(model).__mro__ if cls in KINDS), LatentFit)

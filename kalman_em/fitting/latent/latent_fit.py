@@ -1,0 +1,167 @@
+"""What every fit of a model with hidden values has: parameters by name, likelihood, criteria, history, summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.em.result import EMResult
+from kalman_em.errors import InputError
+from kalman_em.fitting import criteria
+from kalman_em.fitting.summary import WIDTH, Summary, matrix_lines, wrapped
+from kalman_em.latent.model import LatentModel, LatentProblem
+from kalman_em.models.parameters import Parameters
+from kalman_em.observations import Panel
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LatentFit:
+    """A fitted model with hidden values, with its data.
+
+    Attributes
+    ----------
+    model : LatentModel
+    panel : Panel
+        The data, with their labels.
+    em : EMResult
+        How EM went; its `bound_history` is the lower bound that each M-step raised.
+
+    Raises
+    ------
+    InputError
+        If a field is of another type; `kalman_em.fit` makes them.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
+    >>> isinstance(fitted, kem.LatentFit), fitted.n_parameters, round(fitted.bic, 2)
+    (True, 5, 1323.35)
+    """
+
+    model: LatentModel
+    panel: Panel = field(repr=False)
+    em: EMResult[Any] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("model", LatentModel), ("panel", Panel), ("em", EMResult)):
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"{name}: expected {kind.__name__}, got {type(getattr(self, name)).__name__}")
+
+    @cached_property
+    def problem(self) -> LatentProblem[Any, Any]:
+        """The EM problem of the model for the data."""
+        return self.model.problem(self.panel)
+
+    @cached_property
+    def params(self) -> Parameters:
+        """The parameters by name, read-only."""
+        return Parameters(dict(self.problem.named(self.em.params)))
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """log p(data) at the estimates, every 2π included; for a model with no closed likelihood, its lower bound."""
+        return float(self.problem.e_step(self.em.params)[1])
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free numbers that were learnt."""
+        return self.problem.n_parameters
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows with something observed, over all series: the n of BIC."""
+        return sum(int(np.count_nonzero(~one.is_missing.all(axis=1))) for one in self.panel)
+
+    @property
+    def n_observed(self) -> int:
+        """Number of observed entries."""
+        return self.panel.n_observed
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion, -2 log L + 2 k with k = `n_parameters` (Akaike 1974)."""
+        return criteria.aic(self.log_likelihood, self.n_parameters)
+
+    @property
+    def aicc(self) -> float:
+        """AIC corrected for the sample size, AIC + 2 k (k + 1) / (n - k - 1), n = `n_rows` (Hurvich and Tsai 1989)."""
+        return criteria.aicc(self.log_likelihood, self.n_parameters, self.n_rows)
+
+    @property
+    def bic(self) -> float:
+        """The Bayesian information criterion, -2 log L + k log n with n = `n_rows` (Schwarz 1978)."""
+        return criteria.bic(self.log_likelihood, self.n_parameters, self.n_rows)
+
+    def summary(self) -> Summary:
+        """Return a text on the data, the fit, the parameters and how EM ended."""
+        lines = [
+            f"{type(self.model).__name__} of {self._columns()}",
+            "=" * WIDTH,
+            *self._facts(),
+            "-" * WIDTH,
+            *self._parameter_lines(),
+            "-" * WIDTH,
+            *wrapped(f"EM: {self.em.message}"),
+        ]
+        return Summary("\n".join(lines))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({type(self.model).__name__} of {self._columns()}: {self._n_all_rows()} rows, "
+            f"log-likelihood {self.log_likelihood:.6g}, {self.em.stop_reason})"
+        )
+
+    def _columns(self) -> str:
+        return ", ".join(self.panel.names[:4]) + (", ..." if len(self.panel.names) > 4 else "")
+
+    def _n_all_rows(self) -> int:
+        return sum(one.n_steps for one in self.panel)
+
+    def _facts(self) -> list[str]:
+        n = self._n_all_rows()
+        series = f" in {self.panel.n_series} series" if self.panel.n_series > 1 else ""
+        left = [
+            ("rows", f"{n}{series}"),
+            ("observed values", f"{self.n_observed} of {n * self.panel.obs_dim}"),
+            *self._own_facts(),
+        ]
+        right = [
+            ("log-likelihood", f"{self.log_likelihood:.6g}"),
+            ("free parameters", f"{self.n_parameters}"),
+            ("AIC, AICc", f"{self.aic:.6g}, {self.aicc:.6g}"),
+            ("BIC", f"{self.bic:.6g}"),
+        ]
+        left += [("", "")] * (len(right) - len(left))
+        right += [("", "")] * (len(left) - len(right))
+        lines = [f"{a:<16} {b:<26}{c:<16}{d:>19}" for (a, b), (c, d) in zip(left, right, strict=True)]
+        return [line.rstrip() for line in lines]
+
+    def _own_facts(self) -> list[tuple[str, str]]:
+        """Return facts of this kind of model for the summary, each a name and a value."""
+        return []
+
+    def _parameter_lines(self) -> list[str]:
+        """Return the parameters as lines of the summary: small tables, larger ones by their shape."""
+        lines: list[str] = []
+        for name, value in self.params.items():
+            if value.ndim > 2:
+                lines.append(f"{name:<24}   shape {value.shape}")
+                continue
+            lines.append(name)
+            labels = [[str(i) for i in range(size)] for size in value.shape]
+            rows, columns = labels if len(labels) == 2 else (labels[0] if labels else [""], [""])
+            lines += ["    " + line for line in matrix_lines(value, None, rows, columns)]
+        return lines
+
+    def _index(self) -> pd.Index[Any]:
+        """Return the labels of all rows, one series after another; of several series their keys come first."""
+        indexes = [pd.Index(range(one.n_steps)) if one.index is None else pd.Index(one.index) for one in self.panel]
+        if len(indexes) == 1:
+            return indexes[0]
+        keys = [key for key, index in zip(self.panel.keys or (), indexes, strict=True) for _ in index]
+        return pd.MultiIndex.from_arrays([keys, np.concatenate([index.to_numpy() for index in indexes])])

@@ -1,0 +1,102 @@
+"""Rows of data sorted by which of their entries are missing, so that whole patterns go through BLAS at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kalman_em.arrays import Array, IntArray, frozen
+from kalman_em.observations import Panel
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """The rows that lack the same entries.
+
+    Attributes
+    ----------
+    observed : ndarray of int, shape (q,)
+        The columns that are there; none for rows that are missing throughout.
+    at : ndarray of int, shape (m,)
+        Which rows.
+    values : ndarray, shape (m, q)
+        What was observed, less the centre.
+    """
+
+    observed: IntArray
+    at: IntArray
+    values: Array
+
+
+@dataclass(frozen=True, eq=False)
+class PatternedRows:
+    """All rows of a panel, one series after another, by missing pattern.
+
+    Attributes
+    ----------
+    centre, scale : ndarray, shape (p,)
+        Mean and standard deviation of the observed entries of each column (ddof 0): where they are measured from,
+        and in what unit.
+    patterns : tuple of Pattern
+        In the order of their first rows.
+    n_rows : int
+    """
+
+    centre: Array
+    scale: Array
+    patterns: tuple[Pattern, ...]
+    n_rows: int
+
+    @property
+    def dim(self) -> int:
+        """Number of columns, p."""
+        return len(self.centre)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return len(self.patterns) == 1 and len(self.patterns[0].observed) == self.dim
+
+    def completed(self) -> Array:
+        """Return the rows less the centre, shape (n, p), NaN where nothing was observed."""
+        result = np.full((self.n_rows, self.dim), np.nan)
+        for pattern in self.patterns:
+            result[pattern.at[:, None], pattern.observed] = pattern.values
+        return result
+
+
+def patterned(panel: Panel) -> PatternedRows:
+    """Return the rows of `panel` by missing pattern.
+
+    Examples
+    --------
+    >>> from kalman_em import Observations, Panel
+    >>> nan = float("nan")
+    >>> rows = patterned(Panel([Observations([[1.0, 4.0], [nan, 6.0], [3.0, 8.0]])]))
+    >>> rows.centre.tolist(), [pattern.at.tolist() for pattern in rows.patterns]
+    ([2.0, 6.0], [[0, 2], [1]])
+    """
+    return patterned_values(np.concatenate([one.values for one in panel]))
+
+
+def patterned_values(values: Array, centre: Array | None = None) -> PatternedRows:
+    """Return the rows `values` (n, p) by missing pattern, measured from `centre` or their mean."""
+    there = ~np.isnan(values)
+    counts = np.maximum(there.sum(axis=0), 1)
+    own = np.where(there, values, 0.0).sum(axis=0) / counts
+    middle = own if centre is None else centre
+    deviations = np.where(there, values - own, 0.0)
+    scale = np.sqrt((deviations**2).sum(axis=0) / counts)
+    if there.all():
+        at = np.arange(len(values))
+        patterns = (Pattern(np.arange(values.shape[1]), at, frozen(values - middle)),)
+        return PatternedRows(frozen(middle), frozen(scale), patterns, len(values))
+    kinds, first, kind_of = np.unique(there, axis=0, return_index=True, return_inverse=True)
+    kind_of = kind_of.ravel()
+    rows_of = np.split(np.argsort(kind_of, kind="stable"), np.cumsum(np.bincount(kind_of))[:-1])
+    found = []
+    for number in np.argsort(first):
+        observed, at = np.flatnonzero(kinds[number]), rows_of[number]
+        found.append(Pattern(observed, at, frozen(values[at[:, None], observed] - middle[observed])))
+    return PatternedRows(frozen(middle), frozen(scale), tuple(found), len(values))
