@@ -264,6 +264,22 @@ CATALOGUE = {
             label=_dates("timestamp"),
         ),
         Dataset(
+            name="module_temperature",
+            file="module_temperature_quarter_hourly.csv",
+            title="three thermometers on the back of one row of solar modules, 2-6 January 2022",
+            units={
+                "module_1_c": "degC",
+                "module_2_c": "degC",
+                "module_3_c": "degC",
+                "air_c": "degC",
+                "irradiance_w_m2": "W/m2",
+            },
+            sampling="one every 15 minutes (local standard time), none skipped",
+            source="National Renewable Energy Laboratory, SERF West, Golden, Colorado; from pvanalytics",
+            licence="MIT (pvanalytics)",
+            label=_dates("timestamp", freq="15min"),
+        ),
+        Dataset(
             name="us_macro",
             file="us_macro_quarterly.csv",
             title="macroeconomic series of the United States, 1959Q1-2009Q3",

@@ -16,6 +16,7 @@ SHAPES = {
     "co2": (2284, 1),
     "glucose_monitor": (6000, 2),
     "iris": (150, 5),
+    "module_temperature": (480, 5),
     "nile": (100, 1),
     "penguins": (344, 7),
     "robot_synthetic": (500, 12),
