@@ -16,6 +16,7 @@ from kalman_em.em.forms import (
     Full,
     Isotropic,
     Known,
+    LeftToRight,
     Partly,
     Pattern,
     Scaled,
@@ -41,6 +42,7 @@ from kalman_em.inference.online import predict, update
 from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.stationary import stationary_moments
+from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
@@ -101,6 +103,7 @@ __all__ = [
     "Fixed",
     "Forecast",
     "Full",
+    "GaussianHMM",
     "GaussianMixture",
     "InputError",
     "Intervention",
@@ -108,6 +111,7 @@ __all__ = [
     "Isotropic",
     "Known",
     "LatentFit",
+    "LeftToRight",
     "LinearGaussian",
     "LinearGaussianSystem",
     "LocalLevel",

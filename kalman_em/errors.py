@@ -50,6 +50,20 @@ class NumericalError(ArithmeticError):
     """
 
 
+class ImpossibleRowError(NumericalError):
+    """An observation that no hidden value allows, at a row of several series laid one after another.
+
+    Examples
+    --------
+    >>> print(ImpossibleRowError(7))
+    the observation at row 7 is impossible in every regime that can be reached there
+    """
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"the observation at row {row} is impossible in every regime that can be reached there")
+        self.row = row
+
+
 class UnknownParameterError(InputError, TypeError):
     """A keyword that a model does not have: an `InputError`, and the `TypeError` that Python raises for one."""
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray
-from kalman_em.errors import NumericalError
+from kalman_em.errors import ImpossibleRowError
 from kalman_em.inference.regime_logs import filter_logs, follow_best, smooth_logs
 from kalman_em.inference.regime_loops import filter_scaled, smooth_scaled
 
@@ -16,7 +16,7 @@ MIXING = 1e-50
 
 
 class FilteredRegimes(NamedTuple):
-    """Probabilities of the K regimes at each of N rows, given the rows before it and given it as well.
+    """Probabilities of the K regimes, or K^q histories, at each of N rows: given the rows before, and given it as well.
 
     With `in_logs` both hold logarithms, because a probability became too small for a number.
     """
@@ -38,7 +38,10 @@ class FilteredRegimes(NamedTuple):
 
 
 class SmoothedRegimes(NamedTuple):
-    """Probabilities of the regimes given all rows (N, K), and the expected numbers of starts (K,) and moves (K, K)."""
+    """Probabilities of the regimes given all rows (N, K), and the expected numbers of starts (K,) and moves (K, K).
+
+    Where there are histories, probabilities and starts are theirs, (N, K^q) and (K^q,).
+    """
 
     probabilities: Array
     initial_counts: Array
@@ -54,16 +57,17 @@ def filter_regimes(starts: IntArray, log_densities: Array, initial: Array, trans
     ----------
     starts : array of int, shape (n_series + 1,)
         Where every series begins among the rows; the last entry is their number N.
-    log_densities : array, shape (N, K)
-        log p(y[t] | regime k); 0 in all regimes where nothing was observed, -inf where a regime forbids what was.
-    initial : array, shape (K,)
-        Probabilities of the regimes at the first row of a series.
+    log_densities : array, shape (N, K) or (N, K^q)
+        log p(y[t] | regime k); 0 in all regimes where nothing was observed, -inf where a regime forbids what was. Or
+        given the history of the latest q regimes, numbered by them as digits to the base K, the latest first.
+    initial : array, shape (K,) or (K^q,)
+        Probabilities of the regimes, or histories, at the first row of a series.
     transition : array, shape (K, K)
         Entry (i, j) is P(z[t+1] = j | z[t] = i).
 
     Raises
     ------
-    NumericalError
+    ImpossibleRowError
         If an observation is impossible in every regime that can be reached; it names the row.
 
     References
@@ -119,12 +123,12 @@ def smooth_regimes(starts: IntArray, transition: Array, filtered: FilteredRegime
     >>> float(smoothed.transition_counts.sum().round(12))
     2.0
     """
-    smoothed, counts = np.empty_like(filtered.filtered), np.zeros_like(transition)
+    smoothed, counts = np.empty_like(filtered.filtered), np.zeros(transition.shape)
     if filtered.in_logs:
         smooth_logs(starts, log_of(transition), filtered.predicted, filtered.filtered, smoothed, counts)
         np.exp(smoothed, out=smoothed)
     else:
-        ratio = np.empty(len(transition))
+        ratio = np.empty(filtered.filtered.shape[1])
         smooth_scaled(starts, transition, filtered.predicted, filtered.filtered, smoothed, counts, ratio)
     return SmoothedRegimes(smoothed, smoothed[first_rows(starts)].sum(axis=0), counts)
 
@@ -132,11 +136,12 @@ def smooth_regimes(starts: IntArray, transition: Array, filtered: FilteredRegime
 def best_path(starts: IntArray, log_densities: Array, initial: Array, transition: Array) -> tuple[IntArray, Array]:
     """Return the most probable regimes of all rows together (N,), and log p(data, path) of every series.
 
-    The arguments are those of `filter_regimes`. Of paths that are equally probable, the one whose regimes come first.
+    The arguments are those of `filter_regimes`; with histories the path is one of histories. Of paths that are equally
+    probable, the one whose regimes come first.
 
     Raises
     ------
-    NumericalError
+    ImpossibleRowError
         If no path is possible; it names the row.
 
     References
@@ -160,6 +165,25 @@ def best_path(starts: IntArray, log_densities: Array, initial: Array, transition
     row = follow_best(starts, log_densities, log_of(initial), moves, came_from, heights, path, log_joints)
     _check_possible(row)
     return path, log_joints
+
+
+def draw_path(n_rows: int, initial: Array, transition: Array, rng: np.random.Generator) -> IntArray:
+    """Return `n_rows` regimes drawn from the chain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draw_path(4, np.array([1.0, 0.0]), np.array([[0.0, 1.0], [1.0, 0.0]]), np.random.default_rng(0)).tolist()
+    [0, 1, 0, 1]
+    """
+    bounds = np.cumsum(np.vstack([initial, transition]), axis=1)
+    # Rounding may leave the last bound below 1: a draw beyond it is the last regime that is possible.
+    last = np.array([np.flatnonzero(row > 0.0)[-1] for row in np.vstack([initial, transition])])
+    path, now = np.empty(n_rows, dtype=np.int64), 0
+    for t, drawn in enumerate(rng.random(n_rows)):
+        path[t] = min(int(np.searchsorted(bounds[now], drawn, side="right")), last[now])
+        now = int(path[t]) + 1
+    return path
 
 
 def stationary_probabilities(transition: Array) -> Array:
@@ -203,4 +227,4 @@ def log_of(probabilities: Array) -> Array:
 
 def _check_possible(row: int) -> None:
     if row >= 0:
-        raise NumericalError(f"the observation at row {row} is impossible in every regime that can be reached there")
+        raise ImpossibleRowError(row)

@@ -75,6 +75,12 @@ class ComponentStep:
         ]
         return np.array(covs)
 
+    def check_of_form(self, covs: Array, name: str) -> None:
+        """Raise `InputError` naming `name` unless `covs` (K, p, p) are covariances of the form."""
+        kept = self.most_likely(np.ones(self.n_components), covs, covs)
+        if not np.allclose(kept, covs, rtol=1e-9, atol=1e-12 * float(np.abs(covs).max())):
+            raise InputError(f"{name}: expected covariances of the form {self.form!r}")
+
     def step(self, old: Gaussians, moments: Moments, rows: PatternedRows) -> Gaussians:
         """Return the Gaussians of the form that are most likely given `moments`, means free.
 

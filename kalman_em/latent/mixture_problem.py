@@ -96,9 +96,7 @@ class MixtureProblem:
         params = with_values(base, given)
         if self.weights is not None and not np.allclose(params.weights, self.weights, rtol=1e-9, atol=0.0):
             raise InputError(f"start['weights']: expected the fixed {self.weights}, got {params.weights}")
-        kept = self.step.most_likely(params.weights, params.covs, params.covs)
-        if not np.allclose(kept, params.covs, rtol=1e-9, atol=1e-12 * float(np.abs(params.covs).max())):
-            raise InputError(f"start['covs']: expected covariances of the form {self.step.form!r}")
+        self.step.check_of_form(params.covs, "start['covs']")
         return params
 
     def named(self, params: MixtureParams) -> Mapping[str, Array]:

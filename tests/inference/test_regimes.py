@@ -61,6 +61,39 @@ def test_every_number_is_that_of_the_enumeration(n_regimes, left_to_right):
     np.testing.assert_allclose(smoothed.initial_counts, firsts, atol=1e-13)
 
 
+@pytest.mark.parametrize("in_logs", [False, True])
+@pytest.mark.parametrize(("n_regimes", "order"), [(2, 2), (2, 3), (3, 2)])
+def test_densities_may_depend_on_the_latest_regimes(n_regimes, order, in_logs):
+    rng = np.random.default_rng(10 * n_regimes + order)
+    n = n_regimes**order
+    log_densities, _, _ = random_chain(rng, n, 4)
+    if in_logs:  # one history after the other grows faint
+        log_densities[1] -= 1e4 * rng.random(n)
+    initial, transition = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(n_regimes), size=n_regimes)
+    transition[0] = np.eye(n_regimes)[1] if in_logs else transition[0]
+    # The same as a chain of n regimes most of whose moves are impossible.
+    whole = np.zeros((n, n))
+    for old in range(n):
+        digits = np.unravel_index(old, (n_regimes,) * order)
+        for latest in range(n_regimes):
+            new = np.ravel_multi_index((latest, *digits[:-1]), (n_regimes,) * order)
+            whole[old, new] = transition[digits[0], latest]
+    starts = np.array([0, 4])
+    exact = enumerate_chain(log_densities, initial, whole)
+    filtered = filter_regimes(starts, log_densities, initial, transition)
+    smoothed = smooth_regimes(starts, transition, filtered)
+    path, log_joints = best_path(starts, log_densities, initial, transition)
+    assert filtered.in_logs == in_logs
+    assert filtered.log_likelihoods.sum() == pytest.approx(exact.log_likelihood, rel=1e-12)
+    np.testing.assert_allclose(smoothed.probabilities, exact.probabilities, atol=1e-12)
+    counts = np.zeros((n_regimes, n_regimes))
+    for (old, new), count in np.ndenumerate(exact.transition_counts):
+        counts[old // n_regimes ** (order - 1), new // n_regimes ** (order - 1)] += count
+    np.testing.assert_allclose(smoothed.transition_counts, counts, atol=1e-12)
+    np.testing.assert_array_equal(path, exact.best)
+    assert log_joints[0] == pytest.approx(exact.log_joints.max(), rel=1e-12)
+
+
 def test_predicted_probabilities_are_one_move_on():
     log_densities, initial, transition = random_chain(np.random.default_rng(5), 3, STARTS[-1])
     filtered = filter_regimes(STARTS, log_densities, initial, transition)

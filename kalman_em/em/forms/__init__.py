@@ -9,6 +9,7 @@ from kalman_em.em.forms.diagonal import is_of_independent_noise
 from kalman_em.em.forms.fixed import Fixed
 from kalman_em.em.forms.free import Diagonal, EqualVarCov, Full, Isotropic
 from kalman_em.em.forms.initial import Diffuse, MeanOfBlocks, Stationary
+from kalman_em.em.forms.left_to_right import LeftToRight
 from kalman_em.em.forms.partly import Partly
 from kalman_em.em.forms.pattern import Pattern
 from kalman_em.em.forms.protocols import (
@@ -35,6 +36,7 @@ __all__ = [
     "Full",
     "Isotropic",
     "Known",
+    "LeftToRight",
     "LinearForm",
     "MeanOfBlocks",
     "Partly",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from kalman_em.fitting.latent.hmm_fit import HMMFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.mixture import GaussianMixture
 
 KINDS: dict[type[Any], type[LatentFit]] = {
+    GaussianHMM: HMMFit,
     GaussianMixture: MixtureFit,
 }
 

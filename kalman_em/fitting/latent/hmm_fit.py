@@ -1,0 +1,115 @@
+"""A fitted Gaussian hidden Markov model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.arrays import as_count
+from kalman_em.fitting.latent.regime_fit import RegimeFit
+from kalman_em.fitting.latent.regime_forecast import RegimeForecast
+from kalman_em.fitting.summary import matrix_lines
+from kalman_em.frames import continued_index
+from kalman_em.inference.arguments import check_generator
+from kalman_em.inference.regimes import draw_path
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class HMMFit(RegimeFit):
+    """A fitted `GaussianHMM`; `params` are `means`, `covs`, `initial_probabilities` and `transition_matrix`.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> growth = kem.datasets.load("us_gnp_growth")["gnp_growth_pct"]
+    >>> fitted = kem.fit(kem.GaussianHMM(2), growth)
+    >>> fitted
+    HMMFit(GaussianHMM of gnp_growth_pct: 135 rows, log-likelihood -190.312, converged)
+    >>> fitted.probabilities().loc["1982Q1"].round(2).tolist()
+    [1.0, 0.0]
+    >>> fitted.expected_durations.round(1).tolist()
+    [4.4, 8.6]
+    """
+
+    def forecast(self, steps: int, *, series: Hashable | None = None) -> RegimeForecast:
+        """Return the probabilities of the regimes, and the distribution of the observations, `steps` rows ahead.
+
+        Parameters
+        ----------
+        steps : int
+            How far, at least 1.
+        series : hashable, optional
+            The series of a panel.
+
+        Raises
+        ------
+        InputError
+            If `steps` is no whole number of at least 1, there is no such series, or its index cannot be continued.
+
+        References
+        ----------
+        Hamilton, Time Series Analysis, 1994, equation 22.3.13.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> growth = kem.datasets.load("us_gnp_growth")["gnp_growth_pct"]
+        >>> forecast = kem.fit(kem.GaussianHMM(2), growth).forecast(2)
+        >>> forecast.to_frame(levels=(95,)).round(2)
+                 mean    sd  lower_95  upper_95
+        quarter
+        1985Q1   0.75  1.07     -1.57       2.6
+        1985Q2   0.74  1.07     -1.58       2.6
+        """
+        steps = as_count(steps, "steps")
+        position = self._position(series)
+        one = self.panel.series[position]
+        params, ahead = self.params, self._posterior.filtered[self._last_row(position)]
+        probabilities = []
+        for _ in range(steps):
+            ahead = ahead @ params.transition_matrix
+            probabilities.append(ahead)
+        weights = np.array(probabilities)
+        return RegimeForecast(
+            probabilities=weights,
+            weights=weights,
+            component_means=np.broadcast_to(params.means, (steps, *params.means.shape)),
+            component_covs=np.broadcast_to(params.covs, (steps, *params.covs.shape)),
+            names=one.names or (),
+            index=continued_index(one.index, steps),
+        )
+
+    def sample(self, n_steps: int, *, rng: np.random.Generator) -> pd.DataFrame:
+        """Return a series drawn from the fitted model: its columns, and the ``regime`` of each row.
+
+        Raises
+        ------
+        InputError
+            If `n_steps` is no whole number of at least 1, or `rng` is no generator.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import kalman_em as kem
+        >>> growth = kem.datasets.load("us_gnp_growth")["gnp_growth_pct"]
+        >>> drawn = kem.fit(kem.GaussianHMM(2), growth).sample(100, rng=np.random.default_rng(0))
+        >>> drawn.columns.tolist(), len(drawn)
+        (['gnp_growth_pct', 'regime'], 100)
+        """
+        n_steps = as_count(n_steps, "n_steps")
+        check_generator(rng)
+        params = self.em.params
+        path = draw_path(n_steps, params.initial_probabilities, params.transition_matrix, rng)
+        drawn = pd.DataFrame(params.sample(path, rng), columns=pd.Index(self.panel.names))
+        return drawn.assign(regime=path)
+
+    def _parameter_lines(self) -> list[str]:
+        names = list(self.panel.names)
+        sds = np.sqrt(np.diagonal(self.params.covs, axis1=1, axis2=2))
+        table = np.column_stack([self.params.initial_probabilities, self.params.means, sds])
+        columns = ["first", *(f"mean {name}" for name in names), *(f"sd {name}" for name in names)]
+        rows = matrix_lines(table, None, [str(k) for k in range(self.n_regimes)], columns)
+        return ["regimes", *("    " + line for line in rows), *self._chain_lines()]

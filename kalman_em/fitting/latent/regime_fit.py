@@ -1,0 +1,93 @@
+"""What every fit of a model with regimes answers: their probabilities, the likeliest path, how long they last."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.arrays import Array
+from kalman_em.errors import InputError
+from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.fitting.summary import matrix_lines
+from kalman_em.latent.regime_problem import RegimePosterior
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class RegimeFit(LatentFit):
+    """A fitted model whose regimes follow a Markov chain; the regimes are numbered from 0."""
+
+    @property
+    def n_regimes(self) -> int:
+        """Number of regimes, K."""
+        return len(self.params.transition_matrix)
+
+    def probabilities(self) -> pd.DataFrame:
+        """Return the smoothed probabilities: of each regime at each row given all data, shape (n, K)."""
+        return self._frame(self._posterior.smoothed)
+
+    def filtered_probabilities(self) -> pd.DataFrame:
+        """Return the filtered probabilities: of each regime at each row given the rows up to it, shape (n, K)."""
+        return self._frame(self._posterior.filtered)
+
+    def path(self) -> pd.Series[int]:
+        """Return the most probable path: the regimes of all rows of a series that are likeliest together.
+
+        References
+        ----------
+        Viterbi, Error bounds for convolutional codes and an asymptotically optimum decoding algorithm, IEEE Trans.
+        Information Theory 13 (1967).
+        """
+        problem: Any = self.problem
+        path, _ = problem.path(self.em.params)
+        return pd.Series(path, index=self._index(), name="regime")
+
+    @property
+    def expected_durations(self) -> pd.Series[float]:
+        """How many rows each regime lasts on average, 1 / (1 - a_kk); inf for one that is never left.
+
+        References
+        ----------
+        Hamilton, Time Series Analysis, 1994, section 22.4.
+        """
+        leave = 1.0 - np.diagonal(self.params.transition_matrix)
+        with np.errstate(divide="ignore"):
+            durations = np.where(leave > 0.0, 1.0 / leave, np.inf)
+        return pd.Series(durations, index=pd.RangeIndex(self.n_regimes), name="expected_duration")
+
+    @cached_property
+    def _posterior(self) -> RegimePosterior:
+        problem: Any = self.problem
+        found: RegimePosterior = problem.posterior(self.em.params)
+        return found
+
+    def _frame(self, probabilities: Array) -> pd.DataFrame:
+        return pd.DataFrame(probabilities.copy(), index=self._index(), columns=pd.RangeIndex(self.n_regimes))
+
+    def _position(self, series: Hashable | None) -> int:
+        """Return the position of the series called `series`, or of the only one."""
+        keys = self.panel.keys or ()
+        if series is None:
+            if len(keys) > 1:
+                shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
+                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}), got None")
+            return 0
+        return self.panel.position(series)
+
+    def _last_row(self, position: int) -> int:
+        """Return where the last row of a series stands among the rows of all."""
+        return sum(one.n_steps for one in self.panel.series[: position + 1]) - 1
+
+    def _own_facts(self) -> list[tuple[str, str]]:
+        return [("regimes", str(self.n_regimes))]
+
+    def _chain_lines(self) -> list[str]:
+        """Return the moves and durations as lines of the summary."""
+        numbers = [str(k) for k in range(self.n_regimes)]
+        table = np.column_stack([self.params.transition_matrix, self.expected_durations])
+        moves = matrix_lines(table, None, numbers, [*(f"to {k}" for k in numbers), "rows it lasts"])
+        return ["transition_matrix", *("    " + line for line in moves)]
