@@ -34,8 +34,8 @@ def check_rows(panel: Panel, rows: PatternedRows, step: ComponentStep) -> None:
             f"data: column {name!r} has one value throughout, so there is no variance to learn; leave it out"
         )
     if rows.is_complete:
-        values = rows.patterns[0].values
-        scatter = values.T @ values / n
+        columns = rows.patterns[0].columns
+        scatter = columns @ columns.T / n
         cov = step.most_likely(np.ones(K), np.broadcast_to(scatter, (K, *scatter.shape)), np.array([scatter] * K))[0]
         if smallest_scaled_eigenvalue(cov) < SINGULAR * rows.dim:
             raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import Shared, checked_covariance_form, covariance_form
+from kalman_em.em.forms import Shared, checked_covariance_form, covariance_form, is_of_independent_noise
 from kalman_em.em.noise import NoiseStep
 from kalman_em.em.stopping import EMStop, StopReason
 from kalman_em.errors import InputError
@@ -53,6 +53,11 @@ class ComponentStep:
     def n_free(self) -> int:
         """Number of free numbers."""
         return self._step.n_free * (1 if self.is_shared else self.n_components)
+
+    @property
+    def needs_diagonal_alone(self) -> bool:
+        """Whether of a scatter its diagonal says all."""
+        return is_of_independent_noise(self._step.form)
 
     @property
     def is_shared(self) -> bool:

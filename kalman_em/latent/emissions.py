@@ -22,7 +22,7 @@ from kalman_em.errors import NumericalError
 from kalman_em.latent.gaussians import Gaussians
 from kalman_em.latent.moments import Moments
 from kalman_em.latent.rows import Pattern, PatternedRows
-from kalman_em.linalg import symmetrised
+from kalman_em.linalg import has_correlations, symmetrised
 
 # Rows are taken in blocks whose whitened values for all components, so many numbers, stay in the cache.
 BLOCK = 1 << 15
@@ -30,7 +30,7 @@ BLOCK = 1 << 15
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some rows of one pattern: which, their values whitened by each component (K, b, q), log densities (K, b)."""
+    """Some rows of one pattern: which, their values whitened by each component (K, q, b), log densities (K, b)."""
 
     at: IntArray
     whitened: Array
@@ -38,55 +38,81 @@ class Block:
 
 
 class PatternView:
-    """One missing pattern seen through the components: yields blocks of rows, collects their weighted moments."""
+    """One missing pattern seen through the components: yields blocks of rows, collects their weighted moments.
 
-    def __init__(self, gaussians: Gaussians, rows: PatternedRows, pattern: Pattern) -> None:
+    With covariances that are all diagonal only the diagonals of the scatters are collected, which is all that forms
+    of independent noise need.
+    """
+
+    def __init__(self, gaussians: Gaussians, rows: PatternedRows, pattern: Pattern, is_diagonal: bool) -> None:
         observed = pattern.observed
-        self._pattern, self._gaussians = pattern, gaussians
-        roots = _roots(gaussians.covs[:, observed[:, None], observed])
-        self._inverses = np.swapaxes(np.linalg.inv(roots), 1, 2)
-        self._middle = (gaussians.means - rows.centre)[:, None, observed] @ self._inverses
-        log_dets = 2.0 * np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+        self._pattern, self._gaussians, self._is_diagonal = pattern, gaussians, is_diagonal
+        self._roots = _roots(gaussians.covs[:, observed[:, None], observed])
+        diagonals = np.diagonal(self._roots, axis1=1, axis2=2)
+        self._whiteners = np.linalg.inv(self._roots)
+        self._scales = (1.0 / diagonals)[:, :, None]
+        self._middle = self._whiteners @ (gaussians.means - rows.centre)[:, observed, None]
+        log_dets = 2.0 * np.log(diagonals).sum(axis=1)
         self._constants = 0.0 - 0.5 * (len(observed) * log(2.0 * pi) + log_dets)
         K, q = gaussians.n_components, len(observed)
-        self._roots = roots
-        self.counts, self._first, self._second = np.zeros(K), np.zeros((K, q)), np.zeros((K, q, q))
+        self.counts, self._first = np.zeros(K), np.zeros((K, q))
+        self._second = np.zeros((K, q) if is_diagonal else (K, q, q))
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows block by block."""
-        values, at = self._pattern.values, self._pattern.at
+        columns, at = self._pattern.columns, self._pattern.at
         size = max(64, BLOCK // max(1, self._first.size))
         for begin in range(0, len(at), size):
             rows = slice(begin, begin + size)
-            whitened = values[rows] @ self._inverses
+            part = columns[:, rows]
+            whitened = part * self._scales if self._is_diagonal else self._whiteners @ part
             whitened -= self._middle
-            squares = np.einsum("kbq,kbq->kb", whitened, whitened)
+            squares = (whitened * whitened).sum(axis=1)
             yield Block(at[rows], whitened, self._constants[:, None] - 0.5 * squares)
 
     def add(self, block: Block, weights: Array) -> None:
         """Add the rows of `block`, each with `weights` (K, b)."""
-        weighted = block.whitened * weights[:, :, None]
         self.counts += weights.sum(axis=1)
-        self._first += weighted.sum(axis=1)
-        self._second += np.swapaxes(weighted, 1, 2) @ block.whitened
+        if self._is_diagonal:
+            self._first += (block.whitened @ weights[:, :, None])[:, :, 0]
+            self._second += ((block.whitened * block.whitened) @ weights[:, :, None])[:, :, 0]
+            return
+        weighted = block.whitened * weights[:, None, :]
+        self._first += weighted.sum(axis=2)
+        self._second += weighted @ np.swapaxes(block.whitened, 1, 2)
+
+    def lift(self) -> Array:
+        """Return A (K, p, q), which brings whitened values to the expected whole row less the mean."""
+        observed = self._pattern.observed
+        if len(observed) == self._gaussians.dim:
+            return self._roots
+        lift = self._gaussians.covs[:, :, observed] @ np.swapaxes(self._whiteners, 1, 2)
+        lift[:, observed] = self._roots
+        return lift
 
     def sums(self) -> tuple[Array, Array]:
         """Return Σ w e (K, p) and Σ w e e' (K, p, p) for whole rows e less the means, in expectation."""
         observed, covs = self._pattern.observed, self._gaussians.covs
+        lift = self.lift()
+        second = self._second
+        if self._is_diagonal:
+            second = second[:, :, None] * np.eye(len(observed))
         if len(observed) == self._gaussians.dim:
-            return _lifted(self._roots, self._first, self._second)
-        lift = covs[:, :, observed] @ self._inverses
-        lift[:, observed] = self._roots
+            return _lifted(lift, self._first, second)
         left = symmetrised(covs - lift @ np.swapaxes(lift, 1, 2))
         left[:, observed] = 0.0
         left[:, :, observed] = 0.0
-        first, second = _lifted(lift, self._first, self._second)
+        first, second = _lifted(lift, self._first, second)
         return first, second + self.counts[:, None, None] * left
 
 
-def views(gaussians: Gaussians, rows: PatternedRows) -> Iterator[PatternView]:
-    """Yield the missing patterns of `rows`; `NumericalError` naming a component whose covariance is singular."""
-    return (PatternView(gaussians, rows, pattern) for pattern in rows.patterns)
+def views(gaussians: Gaussians, rows: PatternedRows, diagonal_is_enough: bool = False) -> Iterator[PatternView]:
+    """Yield the missing patterns of `rows`; `NumericalError` naming a component whose covariance is singular.
+
+    `diagonal_is_enough` says that of the scatters no more than the diagonals is asked for.
+    """
+    is_diagonal = not has_correlations(gaussians.covs)
+    return (PatternView(gaussians, rows, pattern, is_diagonal and diagonal_is_enough) for pattern in rows.patterns)
 
 
 def log_densities(gaussians: Gaussians, rows: PatternedRows) -> Array:
@@ -100,23 +126,36 @@ def log_densities(gaussians: Gaussians, rows: PatternedRows) -> Array:
     [[-0.919, -1.419], [0.0, 0.0]]
     """
     result = np.empty((rows.n_rows, gaussians.n_components))
-    for view in views(gaussians, rows):
+    for view in views(gaussians, rows, diagonal_is_enough=True):
         for block in view.blocks():
             result[block.at] = block.log_densities.T
     return result
 
 
-def weighted_moments(gaussians: Gaussians, rows: PatternedRows, weights: Array) -> Moments:
+def weighted_moments(
+    gaussians: Gaussians, rows: PatternedRows, weights: Array, diagonal_is_enough: bool = False
+) -> Moments:
     """Return the moments of the rows by component, row t belonging to k with weight `weights[t, k]`.
 
-    Missing entries are expected at `gaussians`.
+    Missing entries are expected at `gaussians`. For `diagonal_is_enough` see `views`.
     """
     seen = []
-    for view in views(gaussians, rows):
+    for view in views(gaussians, rows, diagonal_is_enough):
         for block in view.blocks():
             view.add(block, weights[block.at].T)
         seen.append(view)
     return moments_of(gaussians, seen)
+
+
+def completed_rows(gaussians: Gaussians, rows: PatternedRows, shares: Array) -> Array:
+    """Return the mean of every row given what was observed of it, shape (n, p), for components of `shares` (n, K)."""
+    result = np.empty((rows.n_rows, rows.dim))
+    for view in views(gaussians, rows, diagonal_is_enough=True):
+        lift = view.lift()
+        for block in view.blocks():
+            whole = gaussians.means[:, :, None] + lift @ block.whitened
+            result[block.at] = np.einsum("bk,kpb->bp", shares[block.at], whole)
+    return result
 
 
 def moments_of(gaussians: Gaussians, seen: list[PatternView]) -> Moments:

@@ -48,7 +48,7 @@ class MixtureProblem:
         """
         seen, parts = [], []
         log_weights = params.log_weights[:, None]
-        for view in views(params, self.rows):
+        for view in views(params, self.rows, self.step.needs_diagonal_alone):
             for block in view.blocks():
                 shares, heights = shares_of(block.log_densities + log_weights, self.temperature)
                 view.add(block, shares)

@@ -20,13 +20,13 @@ class Pattern:
         The columns that are there; none for rows that are missing throughout.
     at : ndarray of int, shape (m,)
         Which rows.
-    values : ndarray, shape (m, q)
-        What was observed, less the centre.
+    columns : ndarray, shape (q, m)
+        What was observed, less the centre, column by column: reductions over few columns then run along many rows.
     """
 
     observed: IntArray
     at: IntArray
-    values: Array
+    columns: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class PatternedRows:
         """Return the rows less the centre, shape (n, p), NaN where nothing was observed."""
         result = np.full((self.n_rows, self.dim), np.nan)
         for pattern in self.patterns:
-            result[pattern.at[:, None], pattern.observed] = pattern.values
+            result[pattern.at[:, None], pattern.observed] = pattern.columns.T
         return result
 
 
@@ -90,7 +90,7 @@ def patterned_values(values: Array, centre: Array | None = None) -> PatternedRow
     scale = np.sqrt((deviations**2).sum(axis=0) / counts)
     if there.all():
         at = np.arange(len(values))
-        patterns = (Pattern(np.arange(values.shape[1]), at, frozen(values - middle)),)
+        patterns = (Pattern(np.arange(values.shape[1]), at, frozen((values - middle).T)),)
         return PatternedRows(frozen(middle), frozen(scale), patterns, len(values))
     kinds, first, kind_of = np.unique(there, axis=0, return_index=True, return_inverse=True)
     kind_of = kind_of.ravel()
@@ -98,5 +98,5 @@ def patterned_values(values: Array, centre: Array | None = None) -> PatternedRow
     found = []
     for number in np.argsort(first):
         observed, at = np.flatnonzero(kinds[number]), rows_of[number]
-        found.append(Pattern(observed, at, frozen(values[at[:, None], observed] - middle[observed])))
+        found.append(Pattern(observed, at, frozen((values[at[:, None], observed] - middle[observed]).T)))
     return PatternedRows(frozen(middle), frozen(scale), tuple(found), len(values))

@@ -165,3 +165,50 @@ def test_options_that_make_no_sense_are_refused():
         kem.GaussianMixture(2, covariance="full")
     with pytest.raises(kem.InputError, match="weights"):
         kem.GaussianMixture(2, weights=kem.Fixed([0.5, 0.6]))
+
+
+def test_a_fit_answers_for_other_rows_and_fills_in_what_is_missing():
+    points = two_clusters(80)
+    frame = pd.DataFrame(points, columns=["a", "b"], index=[f"r{i}" for i in range(len(points))])
+    fitted = kem.fit(kem.GaussianMixture(2), frame)
+    some = frame.iloc[:6].copy()
+    some.iloc[0, 1] = NAN
+    some.iloc[1, :] = NAN
+    probabilities = fitted.probabilities(some)
+    pd.testing.assert_frame_equal(probabilities.iloc[2:], fitted.probabilities().iloc[2:6])
+    assert fitted.assign(some).index.equals(some.index)
+    filled = fitted.impute(some)
+    pd.testing.assert_frame_equal(filled.iloc[2:], some.iloc[2:])
+    assert filled.iloc[0, 0] == some.iloc[0, 0]
+    rows = [completed_row(some.to_numpy()[0], m, c)[1] for m, c in zip(*mixture_moments(fitted), strict=True)]
+    np.testing.assert_allclose(filled.iloc[0], probabilities.iloc[0].to_numpy() @ np.array(rows), rtol=1e-12)
+    np.testing.assert_allclose(filled.iloc[1], fitted.params.weights @ fitted.params.means, rtol=1e-12)
+    with pytest.raises(kem.InputError, match="expected columns"):
+        fitted.assign(some.rename(columns={"a": "z"}))
+
+
+def mixture_moments(fitted):
+    return fitted.params.means, fitted.params.covs
+
+
+def test_draws_are_of_the_mixture():
+    fitted = kem.fit(kem.GaussianMixture(2), two_clusters(80))
+    drawn = fitted.sample(40_000, seed=3)
+    again = fitted.sample(40_000, np.random.default_rng(3))
+    pd.testing.assert_frame_equal(drawn, again)
+    for k, part in drawn.groupby("component"):
+        values = part[["y1", "y2"]].to_numpy()
+        assert len(part) / len(drawn) == pytest.approx(fitted.params.weights[k], abs=0.01)
+        np.testing.assert_allclose(values.mean(axis=0), fitted.params.means[k], atol=0.05)
+        np.testing.assert_allclose(np.cov(values.T), fitted.params.covs[k], atol=0.05)
+
+
+def test_icl_is_bic_where_rows_are_apart_and_dearer_where_they_are_not():
+    near, far = two_clusters(40), two_clusters(40)
+    far[40:] += 50.0
+    model = kem.GaussianMixture(2)
+    assert kem.fit(model, far).icl == pytest.approx(kem.fit(model, far).bic, abs=1e-9)
+    fitted = kem.fit(model, near)
+    price = -2.0 * np.log(fitted.probabilities().max(axis=1)).sum()
+    assert fitted.icl - fitted.bic == pytest.approx(price, rel=1e-12)
+    assert price > 0.01

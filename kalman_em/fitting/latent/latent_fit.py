@@ -158,10 +158,18 @@ class LatentFit:
             lines += ["    " + line for line in matrix_lines(value, None, rows, columns)]
         return lines
 
-    def _index(self) -> pd.Index[Any]:
-        """Return the labels of all rows, one series after another; of several series their keys come first."""
-        indexes = [pd.Index(range(one.n_steps)) if one.index is None else pd.Index(one.index) for one in self.panel]
-        if len(indexes) == 1:
-            return indexes[0]
-        keys = [key for key, index in zip(self.panel.keys or (), indexes, strict=True) for _ in index]
-        return pd.MultiIndex.from_arrays([keys, np.concatenate([index.to_numpy() for index in indexes])])
+
+def labels_of(panel: Panel) -> pd.Index[Any]:
+    """Return the labels of all rows, one series after another; of several series their keys come first.
+
+    Examples
+    --------
+    >>> from kalman_em import Observations
+    >>> labels_of(Panel([Observations([[1.0]], index=["a"]), Observations([[2.0]], index=["b"])])).tolist()
+    [(0, 'a'), (1, 'b')]
+    """
+    indexes = [pd.Index(range(one.n_steps)) if one.index is None else pd.Index(one.index) for one in panel]
+    if len(indexes) == 1:
+        return indexes[0]
+    keys = [key for key, index in zip(panel.keys or (), indexes, strict=True) for _ in index]
+    return pd.MultiIndex.from_arrays([keys, np.concatenate([index.to_numpy() for index in indexes])])

@@ -1,17 +1,23 @@
-"""A fitted Gaussian mixture: the share of each component in each row, draws, and criteria."""
+"""A fitted Gaussian mixture: the share of each component in each row, draws, completed rows, and criteria."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kalman_em.arrays import Array
-from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.arrays import Array, as_count
+from kalman_em.errors import InputError
+from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
+from kalman_em.fitting.learning import generator
 from kalman_em.fitting.summary import matrix_lines
+from kalman_em.frames import to_points
+from kalman_em.latent.emissions import completed_rows
+from kalman_em.latent.rows import patterned
+from kalman_em.observations import Panel
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -32,14 +38,147 @@ class MixtureFit(LatentFit):
     [0.11, 0.89]
     """
 
-    def probabilities(self) -> pd.DataFrame:
-        """Return the probability of each component for each row, given what was observed of it, shape (n, K)."""
-        return pd.DataFrame(self._posterior[0], index=self._index(), columns=pd.RangeIndex(self.n_components))
-
     @property
     def n_components(self) -> int:
         """Number of components, K."""
         return len(self.em.params.weights)
+
+    def probabilities(self, data: Any = None) -> pd.DataFrame:
+        """Return the probability of each component for each row, given what was observed of it.
+
+        Parameters
+        ----------
+        data : Series, DataFrame, array_like of shape (n,) or (n, p), optional
+            Other rows of the same columns; those that were learnt from when left out.
+
+        Returns
+        -------
+        DataFrame, shape (n, K)
+            Rows labelled as in the data; they sum to 1. A row without observed entries has the weights.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read or has other columns.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
+        >>> fitted.probabilities([[1100.0], [None]]).round(3).to_numpy().tolist()
+        [[0.167, 0.833], [0.744, 0.256]]
+        """
+        panel, (shares, _) = self._seen(data)
+        return pd.DataFrame(shares, index=labels_of(panel), columns=pd.RangeIndex(self.n_components, name="component"))
+
+    def assign(self, data: Any = None) -> pd.Series[int]:
+        """Return the most probable component of each row; the arguments are those of `probabilities`.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read or has other columns.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
+        >>> fitted.assign([700.0, 1200.0]).tolist()
+        [0, 1]
+        """
+        panel, (shares, _) = self._seen(data)
+        return pd.Series(shares.argmax(axis=1), index=labels_of(panel), name="component")
+
+    def log_densities(self, data: Any = None) -> pd.Series[float]:
+        """Return log p of what was observed in each row; the arguments are those of `probabilities`.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read or has other columns.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
+        >>> bool(abs(fitted.log_densities().sum() - fitted.log_likelihood) < 1e-9)
+        True
+        """
+        panel, (_, heights) = self._seen(data)
+        return pd.Series(heights, index=labels_of(panel), name="log_density")
+
+    def impute(self, data: Any = None) -> pd.DataFrame:
+        """Return the rows with each missing entry at its mean given what was observed of the row.
+
+        That mean is Σ_k P(k given x_o) E[x_m given x_o, k]; what was observed stays as it is.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read or has other columns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import kalman_em as kem
+        >>> x = np.random.default_rng(0).normal(size=(200, 1))
+        >>> fitted = kem.fit(kem.GaussianMixture(1), np.column_stack([x, 2.0 * x + 0.1 * np.sin(50.0 * x)]))
+        >>> fitted.impute([[1.0, None]]).round(1).to_numpy().tolist()
+        [[1.0, 2.0]]
+        """
+        panel, (shares, _) = self._seen(data)
+        filled = completed_rows(self.em.params, patterned(panel), shares)
+        given = np.concatenate([one.values for one in panel])
+        # Bit for bit what was observed, which the centre of the data would round.
+        filled = np.where(np.isnan(given), filled, given)
+        return pd.DataFrame(filled, index=labels_of(panel), columns=list(self.panel.names))
+
+    def sample(self, n: int, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+        """Return `n` rows drawn from the mixture, with the component of each in the column ``component``.
+
+        Parameters
+        ----------
+        n : int
+        seed : int or numpy.random.Generator, optional
+
+        Raises
+        ------
+        InputError
+            If `n` is below 1, or `seed` is none.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
+        >>> drawn = fitted.sample(1000, seed=0)
+        >>> drawn.columns.tolist(), drawn["component"].value_counts().tolist()
+        (['flow', 'component'], [725, 275])
+        """
+        rng, n = generator(seed), as_count(n, "n")
+        labels = rng.choice(self.n_components, n, p=self.em.params.weights)
+        drawn = pd.DataFrame(self.em.params.sample(labels, rng), columns=list(self.panel.names))
+        return drawn.assign(component=labels)
+
+    @property
+    def icl(self) -> float:
+        """The integrated completed likelihood, BIC - 2 Σ log max_k P(k given row); lower is better.
+
+        BIC, and a price for rows that lie between components (Biernacki, Celeux and Govaert, Assessing a mixture model
+        for clustering with the integrated completed likelihood, IEEE PAMI 22 (2000)).
+        """
+        seen = np.concatenate([~one.is_missing.all(axis=1) for one in self.panel])
+        _, (shares, _) = self._seen(None)
+        return self.bic - 2.0 * float(np.log(shares[seen].max(axis=1)).sum())
+
+    def _seen(self, data: Any) -> tuple[Panel, tuple[Array, Array]]:
+        """Return rows, and their probabilities and log densities."""
+        if data is None:
+            return self.panel, self._posterior
+        panel = to_points(data, obs_dim=self.panel.obs_dim, allow_unobserved=True)
+        if isinstance(data, pd.DataFrame) and panel.names != self.panel.names:
+            raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
+        problem: Any = self.problem
+        return panel, replace(problem, rows=patterned(panel)).probabilities(self.em.params)
 
     @cached_property
     def _posterior(self) -> tuple[Array, Array]:
@@ -48,7 +187,7 @@ class MixtureFit(LatentFit):
         return posterior
 
     def _own_facts(self) -> list[tuple[str, str]]:
-        return [("components", str(self.n_components))]
+        return [("components", str(self.n_components)), ("ICL", f"{self.icl:.6g}")]
 
     def _parameter_lines(self) -> list[str]:
         names = list(self.panel.names)

@@ -1,0 +1,161 @@
+"""What every latent model keeps: one line a model in CASES, and the laws of EM are held against it.
+
+Parameters are dataclasses of arrays whose admissible values form a convex set, so that on the way from one to another
+all values are admissible: that gives directions in which to differentiate, whatever the model.
+"""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+import kalman_em as kem
+
+
+def clusters(n=50, seed=0, missing=0.15):
+    rng = np.random.default_rng(seed)
+    first = rng.multivariate_normal([0.0, 0.0, 1.0], [[1.0, 0.6, 0.0], [0.6, 1.0, 0.2], [0.0, 0.2, 2.0]], n)
+    second = rng.multivariate_normal([3.0, 2.0, 0.0], [[0.5, -0.2, 0.1], [-0.2, 0.8, 0.0], [0.1, 0.0, 0.7]], n // 2)
+    points = np.concatenate([first, second])
+    points[rng.random(points.shape) < missing] = np.nan
+    return points
+
+
+# A model, and data for it: one line each.
+CASES = {
+    "mixture, full": (kem.GaussianMixture(2), clusters()),
+    "mixture, diagonal": (kem.GaussianMixture(3, covariance=kem.Diagonal()), clusters(seed=1)),
+    "mixture, isotropic": (kem.GaussianMixture(2, covariance=kem.Isotropic()), clusters(seed=2)),
+    "mixture, equal correlations": (kem.GaussianMixture(2, covariance=kem.EqualVarCov()), clusters(seed=3)),
+    "mixture, shared full": (kem.GaussianMixture(2, covariance=kem.Shared(kem.Full())), clusters(seed=4)),
+    "mixture, shared diagonal": (kem.GaussianMixture(2, covariance=kem.Shared(kem.Diagonal())), clusters(seed=5)),
+    "mixture, shared isotropic": (kem.GaussianMixture(2, covariance=kem.Shared(kem.Isotropic())), clusters(seed=6)),
+    "mixture, known covariance": (kem.GaussianMixture(2, covariance=kem.Fixed(np.eye(3))), clusters(seed=7)),
+    "mixture, blocks": (
+        kem.GaussianMixture(2, covariance=kem.BlockDiagonal([(kem.Full(), 2), (kem.Isotropic(), 1)])),
+        clusters(seed=8),
+    ),
+    "mixture, known weights": (kem.GaussianMixture(2, weights=kem.Fixed([0.5, 0.5])), clusters(seed=9, missing=0.0)),
+}
+DIRECTIONS = 12
+TIGHT = kem.Stopping(relative_tolerance=1e-13, parameter_tolerance=1e-9, max_iterations=20_000)
+
+
+@pytest.fixture(params=CASES, scope="module")
+def case(request):
+    model, data = CASES[request.param]
+    fitted = kem.fit(model, data, stopping=TIGHT)
+    assert fitted.em.stop_reason.is_converged, fitted.em.message
+    return fitted
+
+
+def on_the_way(old, new, share):
+    """Return the parameters at `share` of the way from `old` to `new`."""
+    parts = {}
+    for field in fields(old):
+        a, b = getattr(old, field.name), getattr(new, field.name)
+        parts[field.name] = a + share * (b - a)
+    return replace(old, **parts)
+
+
+def others(problem, n, seed=0):
+    """Return `n` admissible parameters: random starts, then steps of EM from somewhere between those before."""
+    rng = np.random.default_rng(seed)
+    found = [problem.random_start(rng) for _ in range(4)]
+    while len(found) < n + 4:
+        one, other = rng.choice(len(found), 2, replace=False)
+        between = on_the_way(found[one], found[other], rng.uniform(0.2, 0.8))
+        found.append(problem.m_step(between, problem.e_step(between)[0]))
+    return found[4:]
+
+
+def slope(function, at, towards, step=1e-4):
+    """Return the derivative of `function` from `at` towards other parameters, by central differences of order 4."""
+    values = [function(on_the_way(at, towards, times * step)) for times in (-2, -1, 1, 2)]
+    return (values[0] - 8.0 * values[1] + 8.0 * values[2] - values[3]) / (12.0 * step)
+
+
+def test_the_ascent_is_monotone_and_the_bound_lies_between(case):
+    heights = case.em.log_likelihoods
+    rounding = 1e-10 * (1.0 + np.abs(heights).max())
+    assert np.diff(heights).min() > -rounding
+    assert (case.em.bound_history - heights[:-1]).min() > -rounding
+    assert case.em.kl_gaps.min() > -rounding
+
+
+def test_the_gradient_vanishes_at_the_end(case):
+    problem, end = case.problem, case.em.params
+    height = case.log_likelihood
+    for other in others(problem, DIRECTIONS):
+        drop = height - problem.e_step(other)[1]
+        assert abs(slope(lambda p: problem.e_step(p)[1], end, other)) < 1e-5 * (1.0 + abs(drop))
+
+
+def test_the_m_step_is_where_the_expected_gain_is_flat_and_highest(case):
+    problem = case.problem
+    old = others(problem, 2, seed=1)[1]
+    expectations, _ = problem.e_step(old)
+    new = problem.m_step(old, expectations)
+    highest = problem.expected_gain(old, new, expectations)
+    assert highest > 0.0
+    for other in others(problem, DIRECTIONS, seed=2):
+        gain = problem.expected_gain(old, other, expectations)
+        assert gain <= highest + 1e-9 * abs(highest)
+        flat = slope(lambda p: problem.expected_gain(old, p, expectations), new, other)
+        assert abs(flat) < 1e-6 * (1.0 + highest - gain)
+
+
+def test_the_bound_lies_below_the_log_likelihood_and_touches_it(case):
+    problem = case.problem
+    old, *rest = others(problem, DIRECTIONS, seed=3)
+    expectations, height = problem.e_step(old)
+    assert problem.expected_gain(old, old, expectations) == pytest.approx(0.0, abs=1e-9)
+    for other in rest:
+        bound = height + problem.expected_gain(old, other, expectations)
+        assert bound <= problem.e_step(other)[1] + 1e-9 * (1.0 + abs(height))
+        # Fisher's identity: where they touch they have one slope.
+        expected = slope(lambda p: problem.expected_gain(old, p, expectations), old, other)
+        assert slope(lambda p: problem.e_step(p)[1], old, other) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
+def test_the_number_of_parameters_is_that_of_free_directions(case):
+    problem = case.problem
+    points = others(problem, 3 * problem.n_parameters, seed=4)
+    flat = np.array([np.concatenate([v.ravel() for v in problem.named(p).values()]) for p in points])
+    singular = np.linalg.svd((flat - flat[0]) / (np.abs(flat).max(axis=0) + 1e-300), compute_uv=False)
+    assert np.count_nonzero(singular > 1e-10 * singular[0]) == problem.n_parameters
+
+
+def test_a_row_of_nan_says_nothing(case):
+    values = case.panel[0].values
+    padded = np.concatenate([values, np.full((1, values.shape[1]), np.nan)])
+    problem = case.model.problem(kem.Panel([kem.Observations(padded)]))
+    assert problem.e_step(case.em.params)[1] == pytest.approx(case.log_likelihood, rel=1e-12)
+
+
+def test_starts_are_repeatable(case):
+    problem = case.problem
+    for start in (problem.start, lambda: problem.random_start(np.random.default_rng(5))):
+        one, other = problem.named(start()), problem.named(start())
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, other[name])
+
+
+def test_a_fit_goes_on_from_its_own_parameters(case):
+    again = kem.fit(case.model, case.panel, start=case.params, stopping=TIGHT)
+    assert again.log_likelihood == pytest.approx(case.log_likelihood, rel=1e-10)
+    assert again.em.n_iterations <= 10
+    assert "log-likelihood" in str(case.summary())
+    assert type(case).__name__ in repr(case)
+
+
+def test_what_is_given_as_a_start_is_checked(case):
+    name, value = next(iter(case.params.items()))
+    for given, said in (
+        ({"no such": 1.0}, "no such"),
+        ({name: np.zeros((9, 9, 9))}, "shape"),
+        ([1.0], "mapping"),
+        ({name: value * np.nan}, name),
+    ):
+        with pytest.raises(kem.InputError, match=said):
+            kem.fit(case.model, case.panel, start=given)
