@@ -12,7 +12,7 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError
-from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.summary import matrix_lines
 from kalman_em.latent.regime_problem import RegimePosterior
 
@@ -44,7 +44,7 @@ class RegimeFit(LatentFit):
         """
         problem: Any = self.problem
         path, _ = problem.path(self.em.params)
-        return pd.Series(path, index=self._index(), name="regime")
+        return pd.Series(path, index=labels_of(self.panel), name="regime")
 
     @property
     def expected_durations(self) -> pd.Series[float]:
@@ -66,7 +66,7 @@ class RegimeFit(LatentFit):
         return found
 
     def _frame(self, probabilities: Array) -> pd.DataFrame:
-        return pd.DataFrame(probabilities.copy(), index=self._index(), columns=pd.RangeIndex(self.n_regimes))
+        return pd.DataFrame(probabilities.copy(), index=labels_of(self.panel), columns=pd.RangeIndex(self.n_regimes))
 
     def _position(self, series: Hashable | None) -> int:
         """Return the position of the series called `series`, or of the only one."""
