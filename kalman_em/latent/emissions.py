@@ -67,7 +67,9 @@ class PatternView:
             part = columns[:, rows]
             whitened = part * self._scales if self._is_diagonal else self._whiteners @ part
             whitened -= self._middle
-            squares = (whitened * whitened).sum(axis=1)
+            # A row too far away for its square to be a number has the density 0.
+            with np.errstate(over="ignore"):
+                squares = (whitened * whitened).sum(axis=1)
             yield Block(at[rows], whitened, self._constants[:, None] - 0.5 * squares)
 
     def add(self, block: Block, weights: Array) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, IntArray
 from kalman_em.em.forms import Fixed
-from kalman_em.errors import InputError
+from kalman_em.errors import InputError, NumericalError
 from kalman_em.latent.covariances import ComponentStep
 from kalman_em.latent.emissions import log_densities, moments_of, views
 from kalman_em.latent.gaussians import largest_move
@@ -50,7 +50,9 @@ class MixtureProblem:
         log_weights = params.log_weights[:, None]
         for view in views(params, self.rows, self.step.needs_diagonal_alone):
             for block in view.blocks():
-                shares, heights = shares_of(block.log_densities + log_weights, self.temperature)
+                scores = block.log_densities + log_weights
+                _check_possible(scores, block.at)
+                shares, heights = shares_of(scores, self.temperature)
                 view.add(block, shares)
                 parts.append(float(heights.sum()))
             seen.append(view)
@@ -115,8 +117,9 @@ class MixtureProblem:
 
     def probabilities(self, params: MixtureParams) -> tuple[Array, Array]:
         """Return the share of each component in each row (n, K), and the log density of each row (n,)."""
-        scores = log_densities(params, self.rows) + params.log_weights
-        shares, heights = shares_of(scores.T, 1.0)
+        scores = (log_densities(params, self.rows) + params.log_weights).T
+        _check_possible(scores, np.arange(self.rows.n_rows))
+        shares, heights = shares_of(scores, 1.0)
         return shares.T, heights
 
     def _weights(self, counts: Array) -> Array:
@@ -145,6 +148,13 @@ def shares_of(scores: Array, temperature: float) -> tuple[Array, Array]:
     total = shares.sum(axis=0)
     shares /= total
     return shares, highest + temperature * np.log(total)
+
+
+def _check_possible(scores: Array, at: IntArray) -> None:
+    """Raise `NumericalError` naming the first row whose density is 0 for every component."""
+    highest = scores.max(axis=0)
+    if highest.min() == -np.inf:
+        raise NumericalError(f"row {int(at[highest.argmin()])} is too far from every component to have a density")
 
 
 def fixed_weights(form: Any, n_components: int) -> Array | None:

@@ -212,3 +212,11 @@ def test_icl_is_bic_where_rows_are_apart_and_dearer_where_they_are_not():
     price = -2.0 * np.log(fitted.probabilities().max(axis=1)).sum()
     assert fitted.icl - fitted.bic == pytest.approx(price, rel=1e-12)
     assert price > 0.01
+
+
+def test_a_row_too_far_away_is_named():
+    points = two_clusters(20)
+    points[7] = 1e140
+    start = {"means": [[0.0, 0.0], [4.0, 3.0]], "covs": [1e-20 * np.eye(2)] * 2, "weights": [0.5, 0.5]}
+    with pytest.raises(kem.NumericalError, match="row 7 is too far"):
+        kem.fit(kem.GaussianMixture(2), points, start=start)
