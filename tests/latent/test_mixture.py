@@ -215,8 +215,8 @@ def test_icl_is_bic_where_rows_are_apart_and_dearer_where_they_are_not():
 
 
 def test_a_row_too_far_away_is_named():
-    points = two_clusters(20)
-    points[7] = 1e140
-    start = {"means": [[0.0, 0.0], [4.0, 3.0]], "covs": [1e-20 * np.eye(2)] * 2, "weights": [0.5, 0.5]}
+    points = two_clusters(20)[:, :1]
+    points[7] = 1e149
+    start = {"means": [[0.0], [4.0]], "covs": [[[1e-20]], [[1e-20]]], "weights": [0.5, 0.5]}
     with pytest.raises(kem.NumericalError, match="row 7 is too far"):
         kem.fit(kem.GaussianMixture(2), points, start=start)
