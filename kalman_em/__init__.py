@@ -43,6 +43,7 @@ from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.stationary import stationary_moments
 from kalman_em.latent.gaussian_hmm import GaussianHMM
+from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
@@ -116,6 +117,7 @@ __all__ = [
     "LinearGaussianSystem",
     "LocalLevel",
     "LocalLinearTrend",
+    "MarkovAutoregression",
     "MixtureFit",
     "NumericalError",
     "Observations",

@@ -10,12 +10,16 @@ import numpy as np
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError
+from kalman_em.fitting.latent.hmm_fit import HMMFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.learning import learn_latent
+from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.learning import check_run, generator, learn
 from kalman_em.fitting.result import Fit
 from kalman_em.inference.numerics import AUTO
+from kalman_em.latent.gaussian_hmm import GaussianHMM
+from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.model import LatentModel
 from kalman_em.models.model import Model
@@ -42,6 +46,10 @@ class Options(TypedDict, total=False):
 # A new kind of model brings its kind of result here and in `kalman_em.fitting.latent.kinds`.
 @overload
 def fit(model: GaussianMixture, data: Any, **options: Unpack[Options]) -> MixtureFit: ...
+@overload
+def fit(model: GaussianHMM, data: Any, **options: Unpack[Options]) -> HMMFit: ...
+@overload
+def fit(model: MarkovAutoregression, data: Any, **options: Unpack[Options]) -> MarkovAutoregressionFit: ...
 @overload
 def fit(model: LatentModel, data: Any, **options: Unpack[Options]) -> LatentFit: ...
 @overload
