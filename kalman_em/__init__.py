@@ -31,6 +31,7 @@ from kalman_em.em.stopping import Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.fit import fit
 from kalman_em.fitting.fit_each import fit_each
+from kalman_em.fitting.latent.factor_fit import FactorFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.panel_fit import PanelFit
@@ -42,6 +43,7 @@ from kalman_em.inference.online import predict, update
 from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.stationary import stationary_moments
+from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
@@ -99,6 +101,8 @@ __all__ = [
     "EMProblem",
     "EMResult",
     "EqualVarCov",
+    "FactorAnalysis",
+    "FactorFit",
     "FilteredStates",
     "Fit",
     "Fixed",
@@ -125,6 +129,7 @@ __all__ = [
     "PanelFit",
     "Partly",
     "Pattern",
+    "PrincipalComponents",
     "RandomWalk",
     "Regression",
     "Scaled",

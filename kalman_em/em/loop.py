@@ -18,6 +18,7 @@ from kalman_em.em.history import History
 from kalman_em.em.problem import (
     Climbs,
     EMProblem,
+    ExaminesEnd,
     ExaminesExpectations,
     ExaminesParams,
     Expectations,
@@ -273,6 +274,11 @@ def _climb(
                 history.amend(state.params, state.log_likelihood, _bound(problem, previous, state, history))
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
                 notes += said
+        if reason is StopReason.converged and isinstance(problem, ExaminesEnd):
+            named = problem.examine_end(state.params)
+            if named is not None:
+                reason = named[0]
+                notes.append(named[1])
         if bar is not None:
             bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
             bar.update()

@@ -89,6 +89,15 @@ class ExaminesExpectations(Protocol[_Params_contra, _Expectations_contra]):
 
 
 @runtime_checkable
+class ExaminesEnd(Protocol[_Params_contra]):
+    """A problem whose maximum may lie where something about it should be said by name, as at the edge of a model."""
+
+    def examine_end(self, params: _Params_contra) -> tuple[StopReason, str] | None:
+        """Return a reason and a detail in place of `converged` for a run that ends at `params`, or None."""
+        ...
+
+
+@runtime_checkable
 class Leaps(Protocol[Params]):
     """A problem that can guess better parameters than the next step of a slow climb would give."""
 

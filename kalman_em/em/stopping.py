@@ -47,6 +47,7 @@ class StopReason(StrEnum):
     unit_root = "unit_root"
     unobservable_start = "unobservable_start"
     empty_component = "empty_component"
+    heywood_case = "heywood_case"
     non_finite = "non_finite"
     interrupted = "interrupted"
 
@@ -77,6 +78,9 @@ _REMEDIES = {
     ),
     StopReason.empty_component: (
         "A component has lost all of its observations: use fewer components, or another start."
+    ),
+    StopReason.heywood_case: (
+        "The factors explain a column in full: use fewer factors or noise=Isotropic(), or leave the column out."
     ),
     StopReason.unobservable_start: (
         "With a diffuse start the likelihood grows without end while the data say less and less of the first states: "

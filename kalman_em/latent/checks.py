@@ -27,12 +27,7 @@ def check_rows(panel: Panel, rows: PatternedRows, step: ComponentStep) -> None:
         raise InputError(f"data: expected at least {K} rows, one a component, got {n}")
     if step.n_free == 0:
         return
-    constant = np.flatnonzero(rows.scale <= 4.0 * ROUNDING * np.abs(rows.centre))
-    if len(constant):
-        name = panel.names[int(constant[0])]
-        raise InputError(
-            f"data: column {name!r} has one value throughout, so there is no variance to learn; leave it out"
-        )
+    check_varying(panel, rows)
     if rows.is_complete:
         columns = rows.patterns[0].columns
         scatter = columns @ columns.T / n
@@ -48,3 +43,13 @@ def check_rows(panel: Panel, rows: PatternedRows, step: ComponentStep) -> None:
     n_distinct = len(np.unique(np.nan_to_num(rows.completed(), nan=0.0), axis=0))
     if n_distinct < K:
         raise InputError(f"data: expected at least {K} distinct rows, one a component, got {n_distinct}")
+
+
+def check_varying(panel: Panel, rows: PatternedRows) -> None:
+    """Raise `InputError` naming a column that does not vary, if there is one."""
+    constant = np.flatnonzero(rows.scale <= 4.0 * ROUNDING * np.abs(rows.centre))
+    if len(constant):
+        name = panel.names[int(constant[0])]
+        raise InputError(
+            f"data: column {name!r} has one value throughout, so there is no variance to learn; leave it out"
+        )

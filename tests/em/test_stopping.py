@@ -160,6 +160,7 @@ def test_the_reasons_are_a_closed_list():
         "unit_root",
         "unobservable_start",
         "empty_component",
+        "heywood_case",
         "non_finite",
         "interrupted",
     }

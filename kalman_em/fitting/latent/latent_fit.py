@@ -13,6 +13,7 @@ from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.summary import WIDTH, Summary, matrix_lines, wrapped
+from kalman_em.frames import to_points
 from kalman_em.latent.model import LatentModel, LatentProblem
 from kalman_em.models.parameters import Parameters
 from kalman_em.observations import Panel
@@ -115,6 +116,15 @@ class LatentFit:
             f"{type(self).__name__}({type(self.model).__name__} of {self._columns()}: {self._n_all_rows()} rows, "
             f"log-likelihood {self.log_likelihood:.6g}, {self.em.stop_reason})"
         )
+
+    def _rows_like(self, data: Any) -> Panel:
+        """Return the rows that were learnt from, or those of `data`, which must have their columns."""
+        if data is None:
+            return self.panel
+        panel = to_points(data, obs_dim=self.panel.obs_dim, allow_unobserved=True)
+        if isinstance(data, pd.DataFrame) and panel.names != self.panel.names:
+            raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
+        return panel
 
     def _columns(self) -> str:
         return ", ".join(self.panel.names[:4]) + (", ..." if len(self.panel.names) > 4 else "")

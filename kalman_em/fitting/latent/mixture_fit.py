@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array, as_count
-from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.learning import generator
 from kalman_em.fitting.summary import matrix_lines
-from kalman_em.frames import to_points
 from kalman_em.latent.emissions import completed_rows
 from kalman_em.latent.rows import patterned
 from kalman_em.observations import Panel
@@ -174,9 +172,7 @@ class MixtureFit(LatentFit):
         """Return rows, and their probabilities and log densities."""
         if data is None:
             return self.panel, self._posterior
-        panel = to_points(data, obs_dim=self.panel.obs_dim, allow_unobserved=True)
-        if isinstance(data, pd.DataFrame) and panel.names != self.panel.names:
-            raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
+        panel = self._rows_like(data)
         problem: Any = self.problem
         return panel, replace(problem, rows=patterned(panel)).probabilities(self.em.params)
 
