@@ -178,8 +178,10 @@ def _figures(fitted: Fit) -> dict[str, Any]:
 def _encoded_specification(specification: Specification) -> dict[str, Any]:
     node = {
         name: _plain(getattr(specification, name))
-        for name in _names(Specification, but=("forms", "slots", "components", "regressions", "dynamics"))
+        for name in _names(Specification, but=("forms", "slots", "components", "regressions", "dynamics", "series"))
     }
+    if specification.series:
+        node["series"] = list(specification.series)
     node["dynamics"] = encoded(specification.dynamics, "dynamics")
     node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
     node["slots"] = {name: _encoded_slot(slot) for name, slot in specification.slots.items()}
@@ -192,9 +194,11 @@ def _encoded_specification(specification: Specification) -> dict[str, Any]:
 def _encoded_slot(slot: Slot) -> list[Any]:
     rows = None if slot.rows is None else [slot.rows.start, slot.rows.stop]
     node: list[Any] = [slot.parameter, rows]
-    if slot.copies > 1 or slot.entries is not None or slot.kind != "value":
+    if slot.copies > 1 or slot.entries is not None or slot.kind != "value" or slot.entry is not None:
         node.append({name: _plain(getattr(slot, name)) for name in ("copies", "shape", "kind")})
         node[-1]["entries"] = None if slot.entries is None else [list(entry) for entry in slot.entries]
+        if slot.entry is not None:
+            node[-1]["entry"] = slot.entry
     return node
 
 
@@ -208,7 +212,7 @@ def _decoded_slot(node: list[Any]) -> Slot:
 
 
 def _decoded_specification(node: dict[str, Any]) -> Specification:
-    parts = {name: node[name] for name in _names(Specification, but=("components", "regressions"))}
+    parts = {name: node[name] for name in _names(Specification, but=("components", "regressions", "series"))}
     parts["forms"] = {name: decoded(form, name) for name, form in node["forms"].items()}
     parts["slots"] = {name: _decoded_slot(slot) for name, slot in node["slots"].items()}
     # Models that are no sums have none.
@@ -218,18 +222,23 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
     for name in ("noise_selection", "transition_gaps"):
         parts[name] = None if node[name] is None else as_array(node[name])
     parts["dynamics"] = decoded(node["dynamics"], "dynamics")
+    parts["series"] = tuple(node.get("series", ()))
     parts["decay"] = None if node["decay"] is None else tuple(node["decay"])
     return Specification(**parts)
 
 
 def _encoded_system(system: LinearGaussianSystem) -> dict[str, Any]:
-    node = {name: _plain(getattr(system, name)) for name in _names(LinearGaussianSystem, but=("dynamics",))}
+    names = _names(LinearGaussianSystem, but=("dynamics", "by_series"))
+    node = {name: _plain(getattr(system, name)) for name in names}
+    if system.by_series:
+        node["by_series"] = list(system.by_series)
     return node | {"dynamics": encoded(system.dynamics, "dynamics")}
 
 
 def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
-    names = _names(LinearGaussianSystem, but=("dynamics",))
+    names = _names(LinearGaussianSystem, but=("dynamics", "by_series"))
     parts: dict[str, Any] = {name: None if node[name] is None else as_array(node[name]) for name in names}
+    parts["by_series"] = tuple(node.get("by_series", ()))
     parts["dynamics"] = decoded(node["dynamics"], "dynamics")
     parts["initial_diffuse"] = np.array(node["initial_diffuse"], dtype=bool)
     return LinearGaussianSystem(**parts)

@@ -13,6 +13,19 @@ from kalman_em.errors import InputError
 from kalman_em.gaps import gaps_of, nearest
 from kalman_em.linalg import checked_covariance
 
+# Fields that hold no array, and the number of axes of the parameters that may have an entry a series.
+NO_ARRAYS = ("transition_gaps", "dynamics", "by_series")
+AXES_BY_SERIES = {
+    "transition_offset": 2,
+    "transition_input": 3,
+    "transition_cov": 3,
+    "observation_offset": 2,
+    "observation_input": 3,
+    "observation_cov": 3,
+    "initial_mean": 2,
+    "initial_cov": 3,
+}
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LinearGaussianSystem:
@@ -29,6 +42,9 @@ class LinearGaussianSystem:
 
     With `transition_gaps` the time stamps of the observations say how the state moves: entry k of F, B, b, G and Q
     is for a gap of `transition_gaps[k]` between two rows, so one system serves series with any time stamps of theirs.
+
+    Parameters named in `by_series` have an entry for each of N series in the place of time: such a system is laid over
+    a panel, and `of_series` gives that of one series.
 
     Parameters
     ----------
@@ -57,6 +73,9 @@ class LinearGaussianSystem:
         observations then need `times`.
     dynamics : Dynamics, optional
         The motion in continuous time that F and G come from; it makes entries for gaps that are not in the table.
+    by_series : tuple of str, optional
+        The parameters whose leading axis counts the series of a panel: offsets, input matrices, covariances and the
+        initial moments may.
 
     Raises
     ------
@@ -102,9 +121,10 @@ class LinearGaussianSystem:
     initial_diffuse: BoolArray | None = None
     transition_gaps: Array | None = None
     dynamics: Dynamics | None = None
+    by_series: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("transition_gaps", "dynamics")}
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NO_ARRAYS}
         needed = {f.name for f in fields(self) if f.default is MISSING}
         given_arrays = {k: v for k, v in given.items() if k != "initial_diffuse" and (v is not None or k in needed)}
         checked = {k: as_floats(v, k) for k, v in given_arrays.items()}
@@ -130,12 +150,14 @@ class LinearGaussianSystem:
             if name in checked:
                 _check_static_or_varying(checked[name], (rows, k), name)
         for name, dim in (("transition_cov", r), ("observation_cov", p), ("initial_cov", d)):
-            may_vary = name != "initial_cov"
+            may_vary = name != "initial_cov" or name in self.by_series
             if checked[name].ndim not in ((2, 3) if may_vary else (2,)):
                 varying = f" or (T, {dim}, {dim})" if may_vary else ""
                 raise InputError(f"{name}: expected shape ({dim}, {dim}){varying}, got {checked[name].shape}")
             checked[name] = checked_covariance(checked[name], dim, name)
-        check_shape(checked["initial_mean"], (d,), "initial_mean")
+        if "initial_mean" not in self.by_series:
+            check_shape(checked["initial_mean"], (d,), "initial_mean")
+        object.__setattr__(self, "by_series", _checked_by_series(self.by_series, checked, d))
         for name, value in checked.items():
             object.__setattr__(self, name, frozen(value))
         object.__setattr__(self, "initial_diffuse", self._checked_diffuse(given["initial_diffuse"], d))
@@ -147,7 +169,7 @@ class LinearGaussianSystem:
     def _check_dynamics(self, dynamics: Dynamics) -> None:
         if self.noise_selection is None or self.noise_selection.ndim != 3:
             raise InputError("noise_selection: expected an entry a gap beside dynamics, as Dynamics makes them")
-        if self.transition_cov.ndim != 2:
+        if self.transition_cov.ndim != 2 and "transition_cov" not in self.by_series:
             raise InputError("transition_cov: expected a constant covariance of the noises beside dynamics")
         if np.any(self.transition_offset) or self.transition_input is not None:
             raise InputError("transition_offset, transition_input: expected none beside dynamics")
@@ -159,7 +181,7 @@ class LinearGaussianSystem:
                 f"initial_diffuse: expected {d} booleans, one an element of the state, got "
                 f"{diffuse.dtype} of shape {diffuse.shape}"
             )
-        if np.any(self.initial_cov[diffuse]):
+        if np.any(self.initial_cov[..., diffuse, :]):
             raise InputError("initial_cov: expected 0 in the rows and columns of diffuse elements, got other values")
         return frozen(diffuse.copy())
 
@@ -188,6 +210,7 @@ class LinearGaussianSystem:
         found = [(n, getattr(self, n)) for n in names if getattr(self, n) is not None]
         if kind == "transition" and self.noise_selection is not None:
             found.append(("noise_selection", self.noise_selection))
+        found = [(n, v) for n, v in found if n not in self.by_series]
         return [(n, v) for n, v in found if v.ndim == ndims.get(n.rpartition("_")[2], 3)]
 
     @property
@@ -220,6 +243,28 @@ class LinearGaussianSystem:
     def has_diffuse(self) -> bool:
         """Whether any element of the initial state is diffuse."""
         return bool(np.any(self.initial_diffuse))
+
+    @property
+    def n_series(self) -> int | None:
+        """Number of series that parameters have entries for; None for a system that serves any."""
+        return len(getattr(self, self.by_series[0])) if self.by_series else None
+
+    def of_series(self, position: int) -> LinearGaussianSystem:
+        """Return the system of the series at `position`; of a system without entries by series, itself.
+
+        Examples
+        --------
+        >>> from kalman_em import LinearGaussianSystem
+        >>> two = LinearGaussianSystem(
+        ...     transition_matrix=[[1.0]], transition_cov=[[3.0]], observation_matrix=[[1.0]],
+        ...     observation_cov=[[[1.0]], [[9.0]]], initial_mean=[0.0], initial_cov=[[1.0]],
+        ...     by_series=("observation_cov",))
+        >>> two.of_series(1).observation_cov.tolist()
+        [[9.0]]
+        """
+        if not self.by_series:
+            return self
+        return self.replaced(**{name: getattr(self, name)[position] for name in self.by_series}, by_series=())
 
     def replaced(self, **values: Any) -> LinearGaussianSystem:
         """Return a copy with other values of the same shapes, which the caller vouches for: nothing is checked."""
@@ -275,6 +320,21 @@ class LinearGaussianSystem:
         for name, value in self._varying("transition") if self.transition_gaps is None else ():
             if len(value) not in (n_steps, n_steps - 1):
                 raise InputError(f"{name}: expected {n_steps - 1} or {n_steps} entries, got {len(value)}")
+
+
+def _checked_by_series(given: Any, arrays: dict[str, Array], d: int) -> tuple[str, ...]:
+    names = tuple(given)
+    for name in names:
+        if name not in AXES_BY_SERIES or name not in arrays:
+            raise InputError(f"by_series: expected some of {', '.join(AXES_BY_SERIES)}, got {name!r}")
+        if arrays[name].ndim != AXES_BY_SERIES[name]:
+            raise InputError(f"{name}: expected an entry for every series, as by_series says, got {arrays[name].shape}")
+    if "initial_mean" in names and arrays["initial_mean"].shape[1] != d:
+        raise InputError(f"initial_mean: expected shape (N, {d}), got {arrays['initial_mean'].shape}")
+    lengths = {name: len(arrays[name]) for name in names}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"by_series: expected as many entries of each, one a series, got {lengths}")
+    return names
 
 
 def _checked_gaps(given: Any, dynamics: Any) -> Array | None:

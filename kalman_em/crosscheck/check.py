@@ -125,6 +125,8 @@ def _climbs(fitted: Fit, max_iterations: int, unit: Array) -> tuple[tuple[Climb 
     specification, panel = fitted.specification, fitted.panel
     if fitted.n_parameters == 0:
         return (None, None), "nothing is learnt"
+    if specification.by_series:
+        return (None, None), "parameters that are PerSeries are compared at the estimates alone"
     led = with_leading_rows(panel, specification)
     try:
         plain = own_start(specification, panel)

@@ -54,7 +54,7 @@ def same_point(
     tried = []
     with silence():
         for unit in units:
-            models = [OutsideModel(system, one, unit=unit, start=start) for one in panel]
+            models = [OutsideModel(system.of_series(s), one, unit=unit, start=start) for s, one in enumerate(panel)]
             total = _log_likelihood(models)
             tried.append((abs(total - log_likelihood), total, unit, models))
             if tried[-1][0] <= same * max(abs(log_likelihood), 1.0):
@@ -62,8 +62,9 @@ def same_point(
         _, total, unit, models = min(tried, key=lambda one: one[0])
         smoothed = [model.ssm.smooth() for model in models]
     mean, mean_in_sd, cov, left_out = 0.0, 0.0, 0.0, 0
-    for one, theirs in zip(panel, smoothed, strict=True):
-        ours = rts_smoother(system, kalman_filter(system, one))
+    for s, (one, theirs) in enumerate(zip(panel, smoothed, strict=True)):
+        own = system.of_series(s)
+        ours = rts_smoother(own, kalman_filter(own, one))
         first = int(theirs.nobs_diffuse) if system.transition_matrix.ndim == 3 and theirs.nobs_diffuse > 1 else 0
         left_out += first
         means, covs = theirs.smoothed_state.T[first:], np.moveaxis(theirs.smoothed_state_cov, -1, 0)[first:]

@@ -64,7 +64,8 @@ class JointConstraint:
     """The constraints of the blocks of M = [M1 M2 ...], as one design over vec(M), shape (q * r, n_free).
 
     `parts` says which of the free numbers of M are those of each block, in its order; a name that blocks share is in
-    several.
+    several. `own` (q * r, n_own) is the design of the numbers that every group of rows has for itself, beside those of
+    `design` that all share; None where there are none. `own_parts` are to `own` what `parts` are to `design`.
     """
 
     n_rows: int
@@ -72,11 +73,18 @@ class JointConstraint:
     design: Array
     parts: tuple[tuple[int, ...], ...] = ()
     labels: tuple[str | None, ...] = ()
+    own: Array | None = None
+    own_parts: tuple[tuple[int, ...], ...] = ()
 
     @property
     def n_free(self) -> int:
-        """Number of free numbers."""
+        """Number of free numbers that all groups share."""
         return int(self.design.shape[1])
+
+    @property
+    def n_own(self) -> int:
+        """Number of free numbers that each group has for itself."""
+        return 0 if self.own is None else int(self.own.shape[1])
 
     @cached_property
     def free_columns(self) -> BoolArray | None:
@@ -84,12 +92,30 @@ class JointConstraint:
 
         Then the regression separates by rows, and the noise covariance cancels out of its normal equations.
         """
+        if self.n_own:
+            return None
         touched = np.any(self.design != 0.0, axis=1).reshape(self.n_rows, self.n_columns)
         columns: BoolArray = touched[0]
         is_selection = self.n_free == np.count_nonzero(touched) == np.count_nonzero(self.design)
         if not is_selection or np.any(touched != columns):
             return None
         return columns
+
+
+def of_each_series(constraint: LinearConstraint, series: Sequence[str]) -> LinearConstraint:
+    """Return the constraint on the table (N, ...) of as many values, free for each; names get the label of the series.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kalman_em import Pattern
+    >>> table = of_each_series(Pattern(["a", 1.0]).constraint((2,), "d"), ("x", "y"))
+    >>> table.at(np.array([3.0, 4.0])).tolist(), table.names
+    ([[3.0, 1.0], [4.0, 1.0]], ('a[x]', 'a[y]'))
+    """
+    fixed = np.repeat(constraint.fixed[None], len(series), axis=0)
+    names = tuple(None if label is None else f"{label}[{key}]" for key in series for label in constraint.labels)
+    return LinearConstraint(frozen(fixed), frozen(np.kron(np.eye(len(series)), constraint.design)), names)
 
 
 def join(constraints: Sequence[LinearConstraint]) -> JointConstraint:

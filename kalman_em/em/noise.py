@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, BoolArray
 from kalman_em.em.families import Family
 from kalman_em.em.forms.protocols import CovarianceForm, LinearForm, is_direct
 from kalman_em.em.maximisers import FamilyMaximiser
@@ -90,6 +90,13 @@ class NoiseStep:
         if self._maximiser is not None:
             return self._maximiser.losable(cov)
         return [cov if cov.ndim == 2 else cov[0]]
+
+    def at_zero(self, cov: Array) -> BoolArray:
+        """Return which free numbers of a form with a family stand in a part that has no variance left in some row."""
+        variances = np.diagonal(cov if cov.ndim == 2 else cov.mean(axis=0))
+        parts = self.family.parts if self.family is not None else ()
+        found = [np.full(part.n_free, bool(np.any(variances[part.rows] <= 0.0))) for part in parts]
+        return np.concatenate(found) if found else np.zeros(0, dtype=bool)
 
     @cached_property
     def _maximiser(self) -> FamilyMaximiser | None:

@@ -16,7 +16,15 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint
-from kalman_em.linalg import pseudo_inverses, solve_symmetric, square_root, square_roots, symmetrised
+from kalman_em.linalg import (
+    pseudo_inverses,
+    smallest_scaled_eigenvalue,
+    solve_each,
+    solve_symmetric,
+    square_root,
+    square_roots,
+    symmetrised,
+)
 
 MAX_ALTERNATIONS = 100
 ALTERNATION_TOLERANCE = 1e-13
@@ -47,12 +55,14 @@ class Moments:
 def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array) -> Array:
     """Return the change Δ (q, r) of M that maximises the expected log-likelihood for known noise.
 
+    Where the groups have free numbers of their own, one change for each: (n, q, r).
+
     Parameters
     ----------
     moments : Moments
         n groups.
     constraint : JointConstraint
-        Which numbers of M are free.
+        Which numbers of M are free, for all groups alike or for each by itself.
     noise_cov : ndarray, shape (n, q, q)
         The noise covariance of each group; may be singular, and rows without noise keep their coefficients.
 
@@ -62,6 +72,8 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     section 5: generalised least squares over vec(M) = f + D β.
     """
     shape = constraint.n_rows, constraint.n_columns
+    if constraint.own is not None and constraint.n_own:
+        return _best_changes(moments, constraint, constraint.own.reshape(*shape, -1), noise_cov)
     if constraint.n_free == 0:
         return np.zeros(shape)
     # A row without noise fits exactly, so its coefficients stay: its cross moments are rounding alone.
@@ -88,6 +100,41 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     return np.asarray(design @ free)
 
 
+def _best_changes(moments: Moments, constraint: JointConstraint, own: Array, noise_cov: Array) -> Array:
+    """Return the changes (n, q, r) of groups that share some numbers and have others of their own.
+
+    The normal equations have an arrow's shape: the own numbers of a group meet those of no other. They are eliminated
+    group by group, and the shared ones solve what is left (a Schur complement).
+    """
+    n, size = len(moments.count), constraint.n_rows * constraint.n_columns
+    noise_cov = np.broadcast_to(noise_cov, (n, *noise_cov.shape[1:]))
+    shared = _possible(constraint.design.reshape(own.shape[0], own.shape[1], -1), noise_cov)
+    designs = _possible_of_each(own, noise_cov)
+    weight = pseudo_inverses(noise_cov)
+    flat, flats = shared.reshape(size, -1), designs.reshape(n, size, -1)
+    # vec(M) row by row: the weight of entries (i, k) and (j, l) of M is W_ij E[z_k z_l].
+    weighted = np.einsum("gij,gkl->gikjl", weight, moments.regressor, optimize=True).reshape(n, size, size)
+    right = (weight @ moments.cross).reshape(n, size, 1)
+    back = np.swapaxes(flats, 1, 2) @ weighted
+    across = back @ flat
+    solved = solve_each(back @ flats, np.concatenate([across, np.swapaxes(flats, 1, 2) @ right], axis=2))
+    crossed = np.swapaxes(across, 1, 2) @ solved
+    normal = flat.T @ weighted.sum(axis=0) @ flat - crossed[:, :, :-1].sum(axis=0)
+    rest = flat.T @ right.sum(axis=0) - crossed[:, :, -1:].sum(axis=0)
+    free = solve_symmetric(symmetrised(normal), rest)
+    numbers = solved[:, :, -1:] - solved[:, :, :-1] @ free
+    return np.asarray((flat @ free + flats @ numbers).reshape(n, *own.shape[:2]))
+
+
+def _possible_of_each(own: Array, noise_cov: Array) -> Array:
+    """Return the design (n, q, r, k) of each group's own changes: those that its directions without noise allow."""
+    designs = np.broadcast_to(own, (len(noise_cov), *own.shape)).copy()
+    for g in np.flatnonzero(smallest_scaled_eigenvalue(noise_cov) < SILENT):
+        kept = _possible(own, noise_cov[g : g + 1])
+        designs[g, :, :, : kept.shape[2]], designs[g, :, :, kept.shape[2] :] = kept, 0.0
+    return designs
+
+
 def _possible(design: Array, noise_cov: Array) -> Array:
     """Return a design of the changes that leave alone whatever combination of rows has no noise: it fits exactly."""
     q, _, n_free = design.shape
@@ -110,7 +157,7 @@ def _possible(design: Array, noise_cov: Array) -> Array:
 
 
 def scatter_after(moments: Moments, change: Array) -> Array:
-    """Return E[e e'] (n, q, q) at M + Δ, positive semi-definite by its form.
+    """Return E[e e'] (n, q, q) at M + Δ, one Δ (q, r) for all groups or one each, positive semi-definite by its form.
 
     It is [I, -Δ] S [I, -Δ]' with S the joint second moment of (e, z): taken through a square root of S, so that
     a large change cannot cancel into a negative variance. Of residuals that are diagonals alone (n, q), the diagonal.
@@ -119,7 +166,7 @@ def scatter_after(moments: Moments, change: Array) -> Array:
         return moments.residual
     if moments.residual.ndim == 2:
         return _variances_after(moments, change)
-    q = change.shape[0]
+    q = change.shape[-2]
     upper = np.concatenate([moments.residual, moments.cross], axis=2)
     lower = np.concatenate([np.swapaxes(moments.cross, 1, 2), moments.regressor], axis=2)
     root = square_roots(np.concatenate([upper, lower], axis=1))
@@ -137,7 +184,8 @@ def _variances_after(moments: Moments, change: Array) -> Array:
         root = square_root(moments.regressor[g]) / unit[:, None]
         solved = np.linalg.lstsq(root, moments.cross[g].T / unit[:, None], rcond=None)[0]
         least = np.maximum(moments.residual[g] - np.einsum("rq,rq->q", solved, solved), 0.0)
-        moved = solved - root.T @ (change.T * unit[:, None])
+        own = change[g] if change.ndim == 3 else change
+        moved = solved - root.T @ (own.T * unit[:, None])
         result[g] = least + np.einsum("rq,rq->q", moved, moved)
     return result
 
@@ -152,13 +200,14 @@ def best_change_and_noise(
 
     `noise_cov` is (q, q), or (n, q, q) where the noise varies over the n groups; so is the result. `most_likely` maps
     the mean scatter (n, q, q) and the number of rows (n,) of each group, one group for constant noise, and the present
-    covariance to the new one. Where the noise does not cancel from the equations for Δ the two steps alternate until
-    neither moves: the joint maximum, not one sweep of it.
+    covariance to the new one. Groups with coefficients of their own need a noise that varies over them. Where the noise
+    does not cancel from the equations for Δ the two steps alternate until neither moves: the joint maximum, not one
+    sweep of it.
     """
     varies = noise_cov.ndim == 3
     groups = moments if varies else moments.pooled()
     rows = np.where(groups.count > 0.0, groups.count, 1.0)[:, None, None]
-    is_one_solve = constraint.n_free == 0 or (constraint.free_columns is not None and not varies)
+    is_one_solve = constraint.n_free + constraint.n_own == 0 or (constraint.free_columns is not None and not varies)
     cov = noise_cov
     for _ in range(MAX_ALTERNATIONS):
         change = best_change(groups, constraint, cov if varies else cov[None])

@@ -8,7 +8,14 @@ import numpy as np
 
 from kalman_em.arrays import Array, as_count
 from kalman_em.em.families import Family, Part
-from kalman_em.em.forms import CovarianceForm, LinearForm, checked_covariance_form, covariance_form, is_direct
+from kalman_em.em.forms import (
+    CovarianceForm,
+    LinearForm,
+    PerSeries,
+    checked_covariance_form,
+    covariance_form,
+    is_direct,
+)
 from kalman_em.errors import InputError
 
 
@@ -80,3 +87,17 @@ class Repeated:
         if dim % self.copies:
             raise InputError(f"{name}: {self.copies} equal blocks do not fill {dim} rows")
         covariance_form(self.form, name, dim // self.copies)
+
+
+def copies_of(form: CovarianceForm, copies: int) -> CovarianceForm:
+    """Return the form of `copies` equal blocks; of one per series, equal within every series.
+
+    Examples
+    --------
+    >>> from kalman_em import Full, PerSeries
+    >>> copies_of(PerSeries(Full()), 2)
+    PerSeries(form=Repeated(form=Full(), copies=2))
+    """
+    if copies == 1:
+        return form
+    return PerSeries(Repeated(form.form, copies)) if isinstance(form, PerSeries) else Repeated(form, copies)

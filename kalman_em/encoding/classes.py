@@ -24,6 +24,7 @@ from kalman_em.em.forms import (
     MeanOfBlocks,
     Partly,
     Pattern,
+    PerSeries,
     Scaled,
     Stationary,
 )
@@ -75,6 +76,7 @@ KNOWN: dict[str, type[Any]] = {
         Scaled,
         Partly,
         Pattern,
+        PerSeries,
         BlockDiagonal,
         Diffuse,
         Stationary,

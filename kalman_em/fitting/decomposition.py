@@ -24,14 +24,14 @@ ROUNDING = 1e-12
 def decomposed(fitted: Estimates, series: Hashable | None, levels: Any) -> pd.DataFrame:
     """Return the smoothed contribution of every component to every column; see `Fit.components`."""
     one = fitted._series(series)
-    smoothed = rts_smoother(fitted.system, fitted._filtered(series))
+    smoothed = rts_smoother(fitted.system_of(series), fitted._filtered(series))
     led = fitted._led[fitted._key(series)]
-    laid = lay(fitted.system, stack_rows([led]))
+    laid = lay(fitted.system_of(series), stack_rows([led]))
     lead = n_leading(fitted.specification)
     parts = {
         name: (means[lead:], sds[lead:])
         for name, (means, sds) in _contributions(
-            fitted.specification, laid, smoothed, led.inputs, fitted.system.observation_input
+            fitted.specification, laid, smoothed, led.inputs, fitted.system_of(series).observation_input
         ).items()
     }
     signal = np.sum([means for means, _ in parts.values()], axis=0)

@@ -17,6 +17,7 @@ from kalman_em.fitting.uncertainty import StandardErrors, standard_errors
 from kalman_em.inference.kalman import kalman_filter, log_likelihood_by
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
 from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.models.by_series import tables_of
 from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.model import Model
 from kalman_em.models.parameters import Parameters
@@ -52,8 +53,27 @@ class Estimates:
 
     @property
     def system(self) -> LinearGaussianSystem:
-        """The state-space form at the estimates."""
+        """The state-space form at the estimates; with an entry for each series where parameters are `PerSeries`."""
         return self.em.params
+
+    def system_of(self, series: Hashable | None = None) -> LinearGaussianSystem:
+        """Return the state-space form of one series of a panel: with its own values of what is `PerSeries`.
+
+        Raises
+        ------
+        InputError
+            If there is no such series, or several and none is named.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> tables = [[[1.0], [2.0], [4.0], [3.0]], [[5.0], [9.0], [2.0]]]
+        >>> pair = kem.Panel(tuple(map(kem.Observations, tables)), keys=("a", "b"))
+        >>> fitted = kem.fit(kem.LocalLevel(level_cov=kem.Fixed(1), observation_cov=kem.PerSeries(kem.Full())), pair)
+        >>> bool(fitted.system_of("b").observation_cov == fitted.params.observation_cov["b"])
+        True
+        """
+        return self.system.of_series(self.panel.position(self._key(series)))
 
     @cached_property
     def params(self) -> Parameters:
@@ -61,7 +81,15 @@ class Estimates:
         slots = self.specification.slots
         values = {name: named_value(self.specification, slot, self.system) for name, slot in slots.items()}
         numbers = self.specification.numbers(self.system)
-        return Parameters(values | {name: frozen(np.asarray(number)) for name, number in numbers.items()})
+        named = {name: frozen(np.asarray(number)) for name, number in numbers.items()}
+        return Parameters(values | named, self._tables)
+
+    @property
+    def _tables(self) -> dict[str, dict[Hashable, str]]:
+        """The names of values by series, by parameter and key."""
+        keys: dict[str, Hashable] = {str(key): key for key in self.panel.keys or ()}
+        found = tables_of(self.specification)
+        return {name: {keys[label]: own for label, own in table.items()} for name, table in found.items()}
 
     @cached_property
     def log_likelihood(self) -> float:
@@ -80,7 +108,8 @@ class Estimates:
         ----------
         Jamshidian and Jennrich, Standard errors for EM estimation, JRSS B 62 (2000).
         """
-        return standard_errors(self.specification, self.system, rows_of(self.panel, self.specification))
+        rows = rows_of(self.panel, self.specification)
+        return standard_errors(self.specification, self.system, rows, self._tables)
 
     @property
     def n_parameters(self) -> int:
@@ -136,4 +165,4 @@ class Estimates:
         return self.panel[self._key(series)]
 
     def _filtered(self, series: Hashable | None) -> FilteredStates:
-        return kalman_filter(self.system, self._led[self._key(series)], numerics=self._arithmetic)
+        return kalman_filter(self.system_of(series), self._led[self._key(series)], numerics=self._arithmetic)

@@ -105,8 +105,10 @@ class Hindsight(Estimates):
         1871  1111.7      63.5
         """
         if times is not None:
-            return smoothed_at(self.system, self._in_time("times"), self._series(series), times, self._time_unit)
-        smoothed = rts_smoother(self.system, self._filtered(series))
+            return smoothed_at(
+                self.system_of(series), self._in_time("times"), self._series(series), times, self._time_unit
+            )
+        smoothed = rts_smoother(self.system_of(series), self._filtered(series))
         lead = n_leading(self.specification)
         return LabelledSmoothedStates(
             smoothed_means=smoothed.smoothed_means[lead:],
@@ -191,9 +193,10 @@ class Hindsight(Estimates):
         """
         one = self._series(series)
         lead = n_leading(self.specification)
-        smoothed = rts_smoother(self.system, self._filtered(series))
+        system = self.system_of(series)
+        smoothed = rts_smoother(system, self._filtered(series))
         rows = stack_rows([self._led[self._key(series)]])
-        means, variances = impute_rows(lay(self.system, rows), rows, smoothed.smoothed_means, smoothed.smoothed_covs)
+        means, variances = impute_rows(lay(system, rows), rows, smoothed.smoothed_means, smoothed.smoothed_covs)
         return moments_frame(means[lead:], np.sqrt(variances[lead:]), one.names or (), one.index, levels=levels)
 
     def consistency(
@@ -233,10 +236,11 @@ class Hindsight(Estimates):
         """
         return consistency(self.filter(series), self.panel.names, lags=lags, level=level)
 
-    def discretize(self, dt: float) -> Discretized:
+    def discretize(self, dt: float, *, series: Hashable | None = None) -> Discretized:
         """Return how the state moves over the time `dt`: F and Q, for a filter that runs elsewhere.
 
-        For models in continuous time; `dt` is in their unit of time.
+        For models in continuous time; `dt` is in their unit of time. `series` names one of a panel, where each has a
+        density of its own.
 
         Raises
         ------
@@ -252,7 +256,8 @@ class Hindsight(Estimates):
         [[1.0, 0.5], [0.0, 1.0]]
         """
         self._in_time("dt")
-        return discretized_fit(self.system, dt)
+        own = "transition_cov" in self.specification.by_series
+        return discretized_fit(self.system_of(series) if own else self.system.of_series(0), dt)
 
     def _in_time(self, argument: str) -> tuple[str, ...]:
         """Return the names of the states; `InputError` naming `argument` if the model moves once a row."""

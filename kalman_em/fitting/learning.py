@@ -16,6 +16,7 @@ from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.starting import started
 from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
+from kalman_em.models.by_series import laid_by_series, shared_by_all, spread_over_series
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
@@ -63,11 +64,12 @@ def learn(
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
     problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics)
-    first = started(specification, model.start(specification, panel), start)
+    plain = shared_by_all(specification)
+    first = started(specification, spread_over_series(specification, model.start(plain, panel)), start)
     if n_starts == 1:
         em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress, record_bound=record_bound)
     else:
-        others = [model.random_start(specification, panel, rng) for _ in range(n_starts - 1)]
+        others = [spread_over_series(specification, model.random_start(plain, panel, rng)) for _ in range(n_starts - 1)]
         em, _ = run_starts(
             problem,
             [first, *others],
@@ -100,7 +102,7 @@ def stated(
     for key, one in zip(panel.keys or (), panel, strict=True):
         if unit is None:
             check_regular(one.index, series=key if panel.n_series > 1 else None)
-    specification = model.specify(panel)
+    specification = laid_by_series(model.specify(panel), panel)
     _check_enough(specification, panel)
     specification.check_n_steps(panel)
     return specification, panel

@@ -18,7 +18,7 @@ from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
 from kalman_em.fitting.learning import learn
 from kalman_em.fitting.rereading import read_like
-from kalman_em.fitting.starting import free_values
+from kalman_em.fitting.starting import values_for
 from kalman_em.fitting.summary import Summary, in_short, summarised
 from kalman_em.forecasting import Forecast
 from kalman_em.inference.kalman import rts_smoother
@@ -110,10 +110,11 @@ class Fit(Hindsight):
         1972  798.0  149.0     507.0    1090.0
         """
         one = self._series(series)
+        system = self.system_of(series)
         self.specification.check_known_elsewhere("the rows ahead")
         if self.specification.dynamics is not None or times is not None:
             return forecasted_in_time(
-                self.system,
+                system,
                 self._in_time("times"),
                 self._filtered(series),
                 one,
@@ -122,7 +123,7 @@ class Fit(Hindsight):
                 self._time_unit,
             )
         return forecasted(
-            self.system, self._filtered(series), one, self.specification.state_names, steps, inputs, index, self.model
+            system, self._filtered(series), one, self.specification.state_names, steps, inputs, index, self.model
         )
 
     def simulate(
@@ -168,10 +169,11 @@ class Fit(Hindsight):
         (5, 1)
         """
         one = self._series(series)
-        smoothed = rts_smoother(self.system, self._filtered(series)) if self.system.has_diffuse else None
+        system = self.system_of(series)
+        smoothed = rts_smoother(system, self._filtered(series)) if system.has_diffuse else None
         if self.specification.dynamics is not None:
-            return drawn_in_time(self.system, one, smoothed, n_steps, rng)
-        return drawn(self.system, self.specification, one, smoothed, n_steps, rng, inputs)
+            return drawn_in_time(system, one, smoothed, n_steps, rng)
+        return drawn(system, self.specification, one, smoothed, n_steps, rng, inputs)
 
     def extend(self, data: Any, *, inputs: Any = None, series: Hashable | None = None) -> Fit:
         """Return this fit with new rows appended to a series, parameters unchanged.
@@ -246,7 +248,7 @@ class Fit(Hindsight):
         """
         if start is None:
             data = read_like(self.panel, data, inputs=inputs, time=time, series=series, values=values)
-            start = free_values(self.specification, self.system)
+            start = values_for(self.specification, self.system, data)
             inputs = time = series = values = None
         learnt = learn(
             self.model,

@@ -15,7 +15,7 @@ from kalman_em.models.leading import n_leading
 def signal_moments(fitted: Fit, series: Hashable | None = None) -> tuple[Array, Array]:
     """Return means and standard deviations (T, p) of the smoothed signal H x + d (+ D u), without noise."""
     smoothed = fitted.smooth(series)
-    laid = lay(fitted.system, stack_rows([fitted._led[fitted._key(series)]]))
+    laid = lay(fitted.system_of(series), stack_rows([fitted._led[fitted._key(series)]]))
     lead = n_leading(fitted.specification)
     H = laid.observation.entries[laid.observation.index[lead:]]
     offset = laid.observation_offset.entries[laid.observation_offset.index[lead:]]

@@ -10,9 +10,11 @@ import numpy as np
 from kalman_em.arrays import Array, as_floats
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.linalg import checked_covariance
+from kalman_em.models.by_series import tables_of
 from kalman_em.models.leading import n_leading
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import COVARIANCES, Specification
+from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
 # A value may miss its form by this share of itself, or of the size that its row and column give it: rounding.
@@ -34,11 +36,12 @@ def started(specification: Specification, base: LinearGaussianSystem, start: Any
         hint = "; pass its .params" if isinstance(getattr(start, "params", None), Mapping) else ""
         raise InputError(f"start: expected a mapping from parameter names to values, got {type(start).__name__}{hint}")
     values = _values(specification, base)
+    start = _of_each(specification, start)
     numbers = {name: _number(name, value) for name, value in start.items() if name in specification.names}
     given = {name: _checked(specification, base, name, value) for name, value in start.items() if name not in numbers}
     for name, array in given.items():
         slot = specification.slots[name]
-        values[slot.parameter] = slot.put(values[slot.parameter], array)
+        values[slot.parameter] = _put(specification, slot, values[slot.parameter], array)
     system = specification.projected(values)
     for name, array in given.items():
         _check_form(array, named_value(specification, specification.slots[name], system), name)
@@ -59,6 +62,43 @@ def free_values(specification: Specification, system: LinearGaussianSystem) -> d
         for name, slot in specification.slots.items()
         if specification.is_free(slot.parameter)
     }
+
+
+def values_for(specification: Specification, system: LinearGaussianSystem, panel: Panel) -> dict[str, Array]:
+    """Return the named values of `system` that a fit learns, as a start for a fit of `panel`, which may be of others.
+
+    What is per series is taken over for the series of the same key; those that are new start from the data.
+    """
+    values, labels = free_values(specification, system), {str(key) for key in panel.keys or ()}
+    for name, table in tables_of(specification).items():
+        for label, own in table.items():
+            value = values.pop(own, None)
+            if value is not None and label in labels:
+                values[own if panel.n_series > 1 else name] = value
+    return values
+
+
+def _of_each(specification: Specification, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `start` with what is given for a parameter that is per series taken apart: a mapping, or one for all."""
+    tables, found = tables_of(specification), {}
+    for name, value in start.items():
+        if name not in tables:
+            found[name] = value
+        elif isinstance(value, Mapping):
+            for key, one in value.items():
+                if str(key) not in tables[name]:
+                    raise InputError(unknown_name(f"start[{name!r}]", str(key), list(tables[name])))
+                found[tables[name][str(key)]] = one
+        else:
+            found |= dict.fromkeys(tables[name].values(), value)
+    return found
+
+
+def _put(specification: Specification, slot: Slot, value: Any, named: Array) -> Any:
+    """Return the parameter `value` of the system with a named value in its place, in every entry if all share it."""
+    if slot.entry is None and slot.parameter in specification.by_series:
+        return np.stack([slot.put(one, named) for one in value])
+    return slot.put(value, named)
 
 
 def _values(specification: Specification, system: LinearGaussianSystem) -> dict[str, Array]:

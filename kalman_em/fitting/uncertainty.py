@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -50,10 +51,10 @@ class StandardErrors:
     reasons: Mapping[str, str] = field(default_factory=dict)
     cov: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
-    def __getattr__(self, name: str) -> Array:
+    def __getattr__(self, name: str) -> Any:
         values: Parameters = object.__getattribute__(self, "values")
         return values.__getattr__(name)
 
@@ -62,11 +63,16 @@ class StandardErrors:
         return repr(self.values).replace("Parameters(", "StandardErrors(", 1) + notes
 
 
-def standard_errors(specification: Specification, system: LinearGaussianSystem, rows: Rows) -> StandardErrors:
+def standard_errors(
+    specification: Specification,
+    system: LinearGaussianSystem,
+    rows: Rows,
+    tables: Mapping[str, Mapping[Hashable, str]] | None = None,
+) -> StandardErrors:
     """Return the standard errors from the observed information: minus the derivative of the score.
 
     The score is exact (Fisher's identity, from an E-step); its derivative is taken by central differences. Numbers of
-    named parameters and of entries follow by the delta method.
+    named parameters and of entries follow by the delta method. `tables` are those of `Parameters`.
 
     Raises
     ------
@@ -111,7 +117,7 @@ def standard_errors(specification: Specification, system: LinearGaussianSystem, 
             reasons[name] = NO_END
         elif is_zero:
             reasons[name] = AT_ZERO
-    return StandardErrors(Parameters(values), reasons, frozen(cov))
+    return StandardErrors(Parameters(values, tables), reasons, frozen(cov))
 
 
 def _covariance(numbers: Numbers, steps: Array) -> tuple[Array, Array]:

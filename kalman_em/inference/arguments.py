@@ -17,6 +17,11 @@ def check_system(system: Any) -> None:
     if not isinstance(system, LinearGaussianSystem):
         hint = "; pass its .system" if isinstance(getattr(system, "system", None), LinearGaussianSystem) else ""
         raise InputError(f"system: expected a LinearGaussianSystem, got {type(system).__name__}{hint}")
+    if system.by_series:
+        raise InputError(
+            f"system: expected that of one series, got one with {system.n_series} entries of "
+            f"{', '.join(system.by_series)}; choose one with system.of_series(position)"
+        )
 
 
 def check_observations(system: LinearGaussianSystem, observations: Any) -> None:

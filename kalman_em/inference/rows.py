@@ -14,6 +14,9 @@ from kalman_em.gaps import Gaps, gaps_of
 from kalman_em.observations import Observations
 from kalman_em.systems import LinearGaussianSystem
 
+# Axes of a parameter that is constant.
+NDIMS = {"matrix": 2, "offset": 1, "input": 2, "cov": 2}
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -43,6 +46,11 @@ class Rows:
         """The step of every row within its series."""
         lengths = np.diff(self.starts)
         return frozen(np.arange(self.n_rows) - np.repeat(self.starts[:-1], lengths))
+
+    @cached_property
+    def series(self) -> IntArray:
+        """The series of every row, by position."""
+        return frozen(np.repeat(np.arange(self.n_series), np.diff(self.starts)))
 
     @cached_property
     def no_index(self) -> IntArray:
@@ -167,25 +175,30 @@ def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
     if not system.is_constant:
         for length in np.diff(rows.starts):
             system.check_n_steps(int(length))
+    if system.n_series not in (None, rows.n_series):
+        raise InputError(
+            f"observations: expected {system.n_series} series, as the system has entries, got {rows.n_series}"
+        )
     system, moves = _moves(system, rows)
-    H = _table(system.observation_matrix, 2, rows)
-    R = _table(system.observation_cov, 2, rows)
+    H = _table(system, "observation_matrix", rows)
+    R = _table(system, "observation_cov", rows)
     group_index, group_rows = _groups(rows, H, R)
     state_dim = system.state_dim
     diffuse = np.flatnonzero(_diffuse(system))
     factor = np.zeros((state_dim, state_dim))
     factor[diffuse, np.arange(len(diffuse))] = 1.0
+    mean, cov = _initial(system)
     return SystemRows(
-        transition=_table(system.transition_matrix, 2, rows, moves),
-        offset=_offset(system.transition_offset, system.transition_input, rows, moves),
-        noise_cov=_table(noise_covs(system), 2, rows, moves),
+        transition=_table(system, "transition_matrix", rows, moves),
+        offset=_offset(system, "transition", rows, moves),
+        noise_cov=_noise_table(system, rows, moves),
         observation=H,
-        observation_offset=_offset(system.observation_offset, system.observation_input, rows),
+        observation_offset=_offset(system, "observation", rows),
         observation_cov=R,
         group_index=group_index,
         group_rows=group_rows,
-        initial_mean=system.initial_mean,
-        initial_cov=system.initial_cov,
+        initial_mean=mean,
+        initial_cov=cov,
         initial_factor=frozen(factor),
         initial_columns=len(diffuse),
     )
@@ -217,27 +230,70 @@ def _moves(system: LinearGaussianSystem, rows: Rows) -> tuple[LinearGaussianSyst
     return (system, index) if index is not None else (system.at_gaps(rows.gaps.values), rows.gaps.index)
 
 
-def _table(array: Array, ndim: int, rows: Rows, moves: IntArray | None = None) -> Table:
-    if array.ndim == ndim:
+def _table(system: LinearGaussianSystem, name: str, rows: Rows, moves: IntArray | None = None) -> Table:
+    array: Array = getattr(system, name)
+    if array.ndim == NDIMS[name.rpartition("_")[2]]:
         return Table(frozen(array[None]), rows.no_index)
-    return Table(array, _steps(array, rows, moves))
+    return Table(array, _entries(system, name, rows, moves))
 
 
-def _steps(array: Array, rows: Rows, moves: IntArray | None) -> IntArray:
+def _entries(system: LinearGaussianSystem, name: str, rows: Rows, moves: IntArray | None) -> IntArray:
+    """Return the entry of a parameter with a leading axis for each row: that of its series, its gap or its step."""
+    if name in system.by_series:
+        return rows.series
     # A series of T rows needs T-1 transitions; the one past the end is never taken.
-    return frozen(np.minimum(rows.step, len(array) - 1)) if moves is None else moves
+    return frozen(np.minimum(rows.step, len(getattr(system, name)) - 1)) if moves is None else moves
 
 
-def _offset(offset: Array | None, matrix: Array | None, rows: Rows, moves: IntArray | None = None) -> Table:
-    assert offset is not None  # the system fills it in
-    if matrix is None or rows.inputs is None:
-        return _table(offset, 1, rows, moves)
-    base = offset if offset.ndim == 1 else offset[_steps(offset, rows, moves)]
-    if matrix.ndim == 2:
-        pushed = rows.inputs @ matrix.T
+def _noise_table(system: LinearGaussianSystem, rows: Rows, moves: IntArray | None) -> Table:
+    G = system.noise_selection
+    if "transition_cov" in system.by_series:
+        if G is None or G.ndim == 2:
+            return Table(noise_covs(system), rows.series)
+        series, entry, index = noises_of_series(system, rows)
+        product = G[entry] @ system.transition_cov[series] @ np.swapaxes(G[entry], 1, 2)
+        return Table(frozen(0.5 * (product + np.swapaxes(product, 1, 2))), index)
+    table = noise_covs(system)
+    if table.ndim == 2:
+        return Table(frozen(table[None]), rows.no_index)
+    return Table(table, frozen(np.minimum(rows.step, len(table) - 1)) if moves is None else moves)
+
+
+def noises_of_series(system: LinearGaussianSystem, rows: Rows) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the pairs of series and entry of a varying noise selection that the rows have, and the pair of every row.
+
+    They are the entries of the table of G Q G' where Q has one a series and G one a gap.
+    """
+    system, moves = _moves(system, rows)
+    assert system.noise_selection is not None  # the caller has looked
+    n = len(system.noise_selection)
+    entry = np.minimum(rows.step, n - 1) if moves is None else moves
+    index, first = numbered(rows.series * n + entry)
+    return rows.series[first], entry[first], index
+
+
+def _offset(system: LinearGaussianSystem, kind: str, rows: Rows, moves: IntArray | None = None) -> Table:
+    offset, matrix = f"{kind}_offset", f"{kind}_input"
+    B: Array | None = getattr(system, matrix)
+    if B is None or rows.inputs is None:
+        return _table(system, offset, rows, moves)
+    base: Array = getattr(system, offset)
+    base = base if base.ndim == 1 else base[_entries(system, offset, rows, moves)]
+    if B.ndim == 2:
+        pushed = rows.inputs @ B.T
     else:
-        pushed = np.einsum("tik,tk->ti", matrix[_steps(matrix, rows, moves)], rows.inputs)
+        pushed = np.einsum("tik,tk->ti", B[_entries(system, matrix, rows, moves)], rows.inputs)
     return Table(frozen(base + pushed), frozen(np.arange(rows.n_rows)))
+
+
+def _initial(system: LinearGaussianSystem) -> tuple[Array, Array]:
+    """Return m and P, both with an entry for each series if either has."""
+    m, P, n = system.initial_mean, system.initial_cov, system.n_series
+    if m.ndim == 2 and P.ndim == 2:
+        P = frozen(np.repeat(P[None], n or 1, axis=0))
+    if m.ndim == 1 and P.ndim == 3:
+        m = frozen(np.repeat(m[None], len(P), axis=0))
+    return m, P
 
 
 def _groups(rows: Rows, H: Table, R: Table) -> tuple[IntArray, IntArray]:

@@ -66,6 +66,8 @@ def expected_gain(old: LinearGaussianSystem, new: LinearGaussianSystem, expectat
     -1.8
     """
     _check_alike(old, new)
+    if "transition_cov" in old.by_series and old.dynamics is not None:
+        raise InputError("transition_cov: the bound is not known for densities by series in continuous time")
     sums = expectations.transition
     transition = Moments(sums.residual, sums.cross, sums.regressor, sums.count)
     observation, old_R = completed(expectations, old.observation_cov)
@@ -79,24 +81,28 @@ def expected_gain(old: LinearGaussianSystem, new: LinearGaussianSystem, expectat
 def _initial_gain(old: LinearGaussianSystem, new: LinearGaussianSystem, expectations: Expectations) -> float:
     """Return the part of x[0]; diffuse elements have the same flat density before and after."""
     known = ~np.asarray(old.initial_diffuse)
-    deviations = (expectations.initial_means - old.initial_mean)[:, known]
-    within = np.ix_(known, known)
-    n = float(len(deviations))
+    deviations = (expectations.initial_means - old.initial_mean)[:, known, None]
+    rows, columns = np.ix_(known, known)
+    n = len(deviations)
     moments = Moments(
-        (expectations.initial_covs.sum(axis=0)[within] + deviations.T @ deviations)[None],
-        deviations.sum(axis=0)[None, :, None],
-        np.full((1, 1, 1), n),
-        np.array([n]),
+        expectations.initial_covs[:, rows, columns] + deviations @ np.swapaxes(deviations, 1, 2),
+        deviations,
+        np.ones((n, 1, 1)),
+        np.ones(n),
     )
-    change = (new.initial_mean - old.initial_mean)[known, None]
-    return _gain(moments, change, old.initial_cov[within][None], new.initial_cov[within][None])
+    change = (new.initial_mean - old.initial_mean)[..., known, None]
+    before, after = (_table(system.initial_cov[..., rows, columns]) for system in (old, new))
+    return _gain(moments if len(before) > 1 else moments.pooled(), change, before, after)
 
 
 def _gain(moments: Moments, change: Array, old_cov: Array, new_cov: Array) -> float:
     """Return the gain in sum_g E[log N(e; 0, C_g)] from C_g = `old_cov[g]` to `new_cov[g]` and M to M + `change`."""
     before, after = (_whole(part) for part in (moments.residual, scatter_after(moments, change)))
     used = np.flatnonzero(moments.count > 0)
-    return float(sum(_group_gain(moments.count[g], before[g], after[g], old_cov[g], new_cov[g], change) for g in used))
+    changes = np.broadcast_to(change, (len(before), *change.shape[-2:]))
+    return float(
+        sum(_group_gain(moments.count[g], before[g], after[g], old_cov[g], new_cov[g], changes[g]) for g in used)
+    )
 
 
 def _whole(residual: Array) -> Array:
@@ -126,7 +132,8 @@ def _group_gain(count: float, before: Array, after: Array, old_cov: Array, new_c
 
 def _change(old: LinearGaussianSystem, new: LinearGaussianSystem, kind: str, cross: Array) -> Array:
     """Return the change of [F b B] or [H d D]; an absent input matrix counts as zeros."""
-    change = np.zeros(cross.shape[1:])
+    is_table = any(f"{kind}_{part}" in old.by_series for part in ("offset", "input"))
+    change = np.zeros(cross.shape if is_table else cross.shape[1:])
     d = old.state_dim
     for part, columns in (("matrix", slice(0, d)), ("offset", slice(d, d + 1)), ("input", slice(d + 1, None))):
         name = f"{kind}_{part}"
@@ -134,12 +141,12 @@ def _change(old: LinearGaussianSystem, new: LinearGaussianSystem, kind: str, cro
         if before is None and after is None:
             continue
         difference = np.asarray((0.0 if after is None else after) - (0.0 if before is None else before))
-        if difference.ndim > (1 if part == "offset" else 2):
+        if name not in old.by_series and difference.ndim > (1 if part == "offset" else 2):
             size = max(np.abs(array).max(initial=0.0) for array in (before, after) if array is not None)
             if np.abs(difference - difference[:1]).max(initial=0.0) > ROUNDING * size:
                 raise InputError(f"{name}: expected a change that is the same at every step, got one that varies")
             difference = difference[0]
-        change[:, columns] = difference.reshape(len(change), -1)
+        change[..., columns] = difference[..., None] if part == "offset" else difference
     return change
 
 

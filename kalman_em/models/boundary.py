@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, IntArray
 from kalman_em.em.noise import NoiseStep
+from kalman_em.em.series_noise import SeriesNoiseStep
 from kalman_em.errors import NumericalError
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -34,28 +35,34 @@ class Direction:
     """A coordinate in which a covariance may lose its variance, or several that lose theirs together.
 
     Coordinates alone: EM never leaves a zero, and a slanted direction that is nearly singular early on is rarely
-    the one that is singular in the end.
+    the one that is singular in the end. With `entry` it is that of one series, of a covariance with one for each.
     """
 
     parameter: str
     positions: tuple[int, ...]
     label: str
+    entry: int | None = None
 
     def shrunk(self, cov: Array, share: float) -> Array:
         """Return `cov` with the variance in these coordinates multiplied by `share`, correlations kept."""
         result = cov.copy()
-        result[self.positions, :] *= np.sqrt(share)
-        result[:, self.positions] *= np.sqrt(share)
+        own = result if self.entry is None else result[self.entry]
+        own[..., self.positions, :] *= np.sqrt(share)
+        own[..., :, self.positions] *= np.sqrt(share)
         return result
 
     def variance(self, cov: Array) -> float:
         """Return the mean variance in these coordinates."""
-        return float(np.diagonal(cov)[list(self.positions)].mean())
+        return float(np.diagonal(self.of(cov))[list(self.positions)].mean())
+
+    def of(self, cov: Array) -> Array:
+        """Return the covariance (q, q) that it is a direction of."""
+        return cov if cov.ndim == 2 else cov[self.entry or 0]
 
     def shrinks(self, before: LinearGaussianSystem, after: LinearGaussianSystem) -> bool:
         """Whether EM makes the covariance of these coordinates smaller in every direction."""
         block = np.ix_(self.positions, self.positions)
-        old, new = getattr(before, self.parameter)[block], getattr(after, self.parameter)[block]
+        old, new = (self.of(getattr(system, self.parameter))[block] for system in (before, after))
         whitened = np.linalg.solve(np.linalg.cholesky(old), new - old)
         whitened = np.linalg.solve(np.linalg.cholesky(old), whitened.T)
         return bool(np.linalg.eigvalsh(0.5 * (whitened + whitened.T))[-1] < 0.0)
@@ -117,11 +124,13 @@ def _revived(
     specification: Specification, system: LinearGaussianSystem, direction: Direction, share: float
 ) -> LinearGaussianSystem | None:
     """Return `system` with some variance again where it has none: a share of the mean of the others."""
-    variances = np.concatenate([np.diagonal(system.transition_cov), np.diagonal(system.observation_cov)])
+    covs = (system.transition_cov, system.observation_cov)
+    variances = np.concatenate([np.diagonal(cov, axis1=-2, axis2=-1).ravel() for cov in covs])
     if not np.any(variances > 0.0):
         return None
     cov = getattr(system, direction.parameter).copy()
-    cov[direction.positions, direction.positions] = share * variances[variances > 0.0].mean()
+    own = cov if direction.entry is None else cov[direction.entry]
+    own[..., direction.positions, direction.positions] = share * variances[variances > 0.0].mean()
     formed = specification.noise(direction.parameter).fitted(cov)
     if not np.array_equal(formed, cov):
         return None
@@ -149,14 +158,30 @@ def _directions(specification: Specification, name: str, system: LinearGaussianS
     kind = name.removesuffix("_cov")
     joint = specification.joint(kind)
     design = np.any(joint.design.reshape(joint.n_rows, -1) != 0.0, axis=1)
+    if joint.own is not None:
+        design |= np.any(joint.own.reshape(joint.n_rows, -1) != 0.0, axis=1)
     if specification.noise_selection is not None and kind == "transition" and np.any(design):
         design = np.any(specification.noise_selection[design] != 0.0, axis=0)
-    labels = _labels(specification, name, len(getattr(system, name)))
-    for positions in _tied(specification.noise(name), len(labels)):
-        is_basis = kind == "observation" and _is_a_choice_of_basis(specification, system, positions)
+    for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
+        labels = _labels(specification, name, entry)
+        is_basis = kind == "observation" and entry is None and _is_a_choice_of_basis(specification, system, positions)
         if is_basis or not np.any(design) or not np.any(design[list(positions)]):
-            label = labels[positions[0]]
-            yield Direction(name, positions, label.partition("[")[0] if len(positions) > 1 else label)
+            label, title = labels[positions[0]]
+            yield Direction(name, positions, title if len(positions) > 1 else label, entry)
+
+
+def _tied_in(step: NoiseStep, dim: int) -> Iterator[tuple[int | None, tuple[int, ...]]]:
+    """Yield the entry, if it is of one series, and the coordinates that go to 0 together."""
+    if not isinstance(step, SeriesNoiseStep):
+        yield from ((None, positions) for positions in _tied(step, dim))
+        return
+    entries: list[tuple[NoiseStep | None, IntArray, list[int | None]]] = [
+        (step.shared, step.shared_rows, [None]),
+        (step.own, step.own_rows, list(range(len(step.series)))),
+    ]
+    for own, rows, places in entries:
+        for positions in () if own is None else _tied(own, len(rows)):
+            yield from ((entry, tuple(rows[list(positions)].tolist())) for entry in places)
 
 
 def _tied(step: NoiseStep, dim: int) -> Iterator[tuple[int, ...]]:
@@ -185,7 +210,7 @@ def _is_a_choice_of_basis(
     H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held, but
     no free offset or input coefficient in them.
     """
-    if not specification.basis_is_free:
+    if not specification.basis_is_free or system.by_series:
         return False
     for name in ("observation_offset", "observation_input"):
         free = specification.constraint(name).design if specification.has(name) else np.zeros((0, 0))
@@ -200,18 +225,15 @@ def _is_a_choice_of_basis(
     return bool(np.linalg.svd(H / size, compute_uv=False)[-1] > INDEPENDENT)
 
 
-def _blocks(specification: Specification, name: str, dim: int) -> Iterator[tuple[slice, str]]:
-    found = [(slot.rows, title) for title, slot in specification.slots.items() if slot.parameter == name]
-    for rows, title in found:
-        yield (slice(0, dim) if rows is None else rows), title
-
-
-def _labels(specification: Specification, name: str, dim: int) -> list[str]:
-    labels = [name] * dim
-    for rows, title in _blocks(specification, name, dim):
-        inside = range(dim)[rows]
-        for position, i in enumerate(inside):
-            labels[i] = title if len(inside) == 1 else f"{title}[{position}, {position}]"
+def _labels(specification: Specification, name: str, entry: int | None) -> list[tuple[str, str]]:
+    """Return for each coordinate of a covariance (of one series) its label, and the name of the block it is in."""
+    dim = specification.shape(name)[0]
+    labels = [(name, name)] * dim
+    for title, slot in specification.slots.items():
+        if slot.parameter == name and slot.entry in (None, entry):
+            inside = range(dim)[slice(0, dim) if slot.rows is None else slot.rows]
+            for position, i in enumerate(inside):
+                labels[i] = (title if len(inside) == 1 else f"{title}[{position}, {position}]"), title
     return labels
 
 
@@ -221,7 +243,8 @@ def _with(
     """Return `system` with the variance multiplied by `share`, or None if the form does not allow that alone."""
     wanted = direction.shrunk(getattr(system, direction.parameter), share)
     formed = specification.noise(direction.parameter).fitted(wanted)
-    unit = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
+    variances = np.diagonal(wanted, axis1=-2, axis2=-1)
+    unit = np.sqrt(variances[..., :, None] * variances[..., None, :])
     if np.any(np.abs(formed - wanted) > 1e-9 * np.where(unit > 0.0, unit, np.abs(wanted).max())):
         return None
     return specification.settled(system.replaced(**{direction.parameter: formed}))

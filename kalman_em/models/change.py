@@ -30,7 +30,8 @@ def largest_change(
             continue
         difference = np.abs((getattr(new, name) - getattr(old, name)) / units[name]).max(initial=0.0)
         if name == "initial_mean":
-            difference = np.abs(_first(new.observation_matrix, 2) @ (new.initial_mean - old.initial_mean) / scale).max()
+            moved = np.atleast_2d(new.initial_mean - old.initial_mean)
+            difference = np.abs(moved @ _first(new.observation_matrix, 2).T / scale).max()
             size = 1.0
         else:
             size = np.abs(getattr(new, name) / units[name]).max(initial=0.0)
@@ -80,11 +81,13 @@ def _state_unit(system: LinearGaussianSystem) -> Array:
 def _invariants(system: LinearGaussianSystem, scale: Array) -> tuple[Array, Array, Array, Array]:
     H, F, Q = _first(system.observation_matrix, 2), system.transition_matrix, _first(system.transition_cov, 2)
     H = H / scale[:, None]
+    own = system.by_series
+    b, d = system.transition_offset, system.observation_offset
     seen = np.concatenate(
         [
-            H @ system.initial_mean,
-            H @ _first(system.transition_offset, 1),
-            _first(system.observation_offset, 1) / scale,
+            (np.atleast_2d(system.initial_mean) @ H.T).ravel(),
+            (np.atleast_2d(_first(b, 2 if "transition_offset" in own else 1)) @ H.T).ravel(),
+            (_first(d, 2 if "observation_offset" in own else 1) / scale).ravel(),
         ]
     )
     return H @ Q @ H.T, H @ F @ Q @ H.T, H @ F @ F @ Q @ H.T, seen

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import scipy
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic, has_series, shared_form
 from kalman_em.em.problem import EMProblem
 from kalman_em.em.repeated import Repeated
 from kalman_em.errors import NumericalError
 from kalman_em.inference.expectations import Expectations
+from kalman_em.inference.rows import Rows
 from kalman_em.linalg import symmetrised
 from kalman_em.models.completion import completed
-from kalman_em.models.draws import noise_scatter
+from kalman_em.models.draws import noise_scatters
 from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.specification import COEFFICIENTS, Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -37,12 +38,16 @@ NEAR = 1e-12
 
 @dataclass(frozen=True)
 class Block:
-    """A square block of a noise covariance with one form, or `copies` equal ones after another."""
+    """A square block of a noise covariance with one form, or `copies` equal ones after another.
+
+    With `entry` it is that of one series, of a covariance with one for each.
+    """
 
     parameter: str
     rows: slice
     form: Any
     copies: int = 1
+    entry: int | None = None
 
     @property
     def first(self) -> slice:
@@ -54,9 +59,21 @@ class Block:
         """The rows of one copy."""
         return int(self.rows.stop - self.rows.start) // self.copies
 
+    def of(self, system: LinearGaussianSystem) -> Array:
+        """Return the covariance that it is a block of."""
+        cov: Array = getattr(system, self.parameter)
+        return cov if cov.ndim == 2 else cov[self.entry or 0]
+
+
+class OverRows(EMProblem[LinearGaussianSystem, Expectations], Protocol):
+    """An EM problem that says what its rows are."""
+
+    @property
+    def rows(self) -> Rows: ...
+
 
 def climbed(
-    problem: EMProblem[LinearGaussianSystem, Expectations], specification: Specification, system: LinearGaussianSystem
+    problem: OverRows, specification: Specification, system: LinearGaussianSystem
 ) -> LinearGaussianSystem | None:
     """Return where quasi-Newton steps in the noise covariances lead from `system`; None if other parameters are free.
 
@@ -71,9 +88,9 @@ def climbed(
     blocks = [
         block
         for name in ("transition_cov", "observation_cov")
-        if getattr(system, name).ndim == 2
+        if getattr(system, name).ndim == 2 or name in system.by_series
         for block in _blocks(specification, name)
-        if np.all(np.diagonal(getattr(system, name))[block.rows] > 0.0)
+        if np.all(np.diagonal(block.of(system))[block.rows] > 0.0)
     ]
     if not blocks:
         return None
@@ -86,7 +103,7 @@ def climbed(
         try:
             tried = specification.settled(_unpacked(system, blocks, units, vector, thinnest=0.0))
             expectations, log_likelihood = problem.e_step(tried)
-            gradient = _score(tried, expectations, blocks, units, vector)
+            gradient = _score(tried, problem.rows, expectations, blocks, units, vector)
             if specification.start_moves:
                 gradient += _score_of_start(specification, tried, expectations, blocks, units, vector)
         except (NumericalError, np.linalg.LinAlgError):
@@ -117,19 +134,22 @@ def _blocks(specification: Specification, name: str) -> Iterator[Block]:
     parts = form.blocks if isinstance(form, BlockDiagonal) else [(form, dim)]
     first = 0
     for part, size in parts:
-        if part.n_free_in_covariance(size) > 0:
-            copies = part.copies if isinstance(part, Repeated) else 1
-            yield Block(name, slice(first, first + size), part.form if isinstance(part, Repeated) else part, copies)
+        rows, one = slice(first, first + size), shared_form(part)
         first += size
+        if one.n_free_in_covariance(size) > 0:
+            copies = one.copies if isinstance(one, Repeated) else 1
+            is_own = has_series(part) and bool(specification.series)
+            for entry in range(len(specification.series)) if is_own else [None]:
+                yield Block(name, rows, one.form if isinstance(one, Repeated) else one, copies, entry)
 
 
 def _units(system: LinearGaussianSystem, block: Block) -> Array:
     """Return the scale of each coordinate: its standard deviation at the start."""
-    return np.asarray(np.sqrt(np.diagonal(getattr(system, block.parameter))[block.first]))
+    return np.asarray(np.sqrt(np.diagonal(block.of(system))[block.first]))
 
 
 def _packed(system: LinearGaussianSystem, block: Block, unit: Array) -> Array:
-    cov = getattr(system, block.parameter)[block.first, block.first] / np.outer(unit, unit)
+    cov = block.of(system)[block.first, block.first] / np.outer(unit, unit)
     if isinstance(block.form, Isotropic):
         return np.asarray(np.sqrt(np.diagonal(cov)[:1]))
     if isinstance(block.form, Diagonal):
@@ -140,7 +160,7 @@ def _packed(system: LinearGaussianSystem, block: Block, unit: Array) -> Array:
         factor = np.linalg.cholesky(cov + 1e-13 * np.eye(len(cov)))
     except np.linalg.LinAlgError:
         return np.array([np.nan])
-    return factor[np.tril_indices(len(cov))]
+    return np.asarray(factor[np.tril_indices(len(cov))], dtype=np.float64)
 
 
 def _factors(blocks: list[Block], vector: Array) -> Iterator[tuple[Block, Array, slice]]:
@@ -172,7 +192,8 @@ def _unpacked(
                 else np.maximum(cov, thinnest * np.eye(len(cov)))
             )
         whole = values.get(block.parameter, np.array(getattr(system, block.parameter)))
-        whole[block.rows, block.rows] = np.kron(np.eye(block.copies), symmetrised(cov * np.outer(unit, unit)))
+        own = whole if block.entry is None else whole[block.entry]
+        own[..., block.rows, block.rows] = np.kron(np.eye(block.copies), symmetrised(cov * np.outer(unit, unit)))
         values[block.parameter] = whole
     return system.replaced(**values)
 
@@ -186,19 +207,26 @@ def _thickened(cov: Array, thinnest: float) -> Array:
 
 
 def _score(
-    system: LinearGaussianSystem, expectations: Expectations, blocks: list[Block], units: list[Array], vector: Array
+    system: LinearGaussianSystem,
+    rows: Rows,
+    expectations: Expectations,
+    blocks: list[Block],
+    units: list[Array],
+    vector: Array,
 ) -> Array:
     """Return the gradient of the log-likelihood in the vector: L^-T (L^-1 S L^-T - n I), lower triangle, a block."""
     moves = expectations.transition
     moments, _ = completed(expectations, system.observation_cov)
-    seen = moments.residual.sum(axis=0)
     scatters = {
-        "transition_cov": noise_scatter(system, moves.residual, moves.count),
-        "observation_cov": (seen if seen.ndim == 2 else np.diag(seen), float(moments.count.sum())),
+        "transition_cov": noise_scatters(system, rows, moves.residual, moves.count),
+        "observation_cov": (moments.residual, moments.count),
     }
     gradient = np.zeros(len(vector))
     for (block, factor, place), unit in zip(_factors(blocks, vector), units, strict=True):
-        scatter, count = scatters[block.parameter]
+        all_scatters, counts = scatters[block.parameter]
+        scatter = all_scatters.sum(axis=0) if block.entry is None else all_scatters[block.entry]
+        scatter = scatter if scatter.ndim == 2 else np.diag(scatter)
+        count = float(counts.sum() if block.entry is None else counts[block.entry])
         copies = scatter[block.rows, block.rows].reshape(block.copies, block.size, block.copies, block.size)
         scaled = np.einsum("aiaj->ij", copies) / np.outer(unit, unit)
         count *= block.copies

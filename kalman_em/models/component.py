@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import Diffuse, Fixed, Stationary
+from kalman_em.em.forms import Diffuse, Fixed, Stationary, has_series
 from kalman_em.errors import InputError
 from kalman_em.observations import Panel
 
@@ -113,7 +113,8 @@ def first_cov(stated: Any, noise_form: Any) -> Any:
     """Return the form of the first states of a component that dies away: the stated one, or else what fits its noise.
 
     Stationary, as of something that has been going on for long. Without noise in every column, or with one that varies
-    in time, there is no such distribution (or nothing in it), and the start is diffuse.
+    in time, there is no such distribution (or nothing in it), and with one per series there are many: the start is
+    diffuse.
 
     Raises
     ------
@@ -126,7 +127,7 @@ def first_cov(stated: Any, noise_form: Any) -> Any:
         return stated
     value = np.atleast_2d(getattr(noise_form, "value", 1.0))
     is_still = isinstance(noise_form, Fixed) and not np.all(np.diagonal(value, axis1=-2, axis2=-1) > 0.0)
-    return Diffuse() if is_still or value.ndim == 3 else Stationary()
+    return Diffuse() if is_still or value.ndim == 3 or has_series(noise_form) else Stationary()
 
 
 @runtime_checkable

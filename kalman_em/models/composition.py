@@ -12,7 +12,7 @@ import scipy
 from kalman_em.arrays import Array
 from kalman_em.em.entries import entries_of
 from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, Stationary, covariance_form
-from kalman_em.em.repeated import Repeated
+from kalman_em.em.repeated import copies_of
 from kalman_em.errors import InputError
 from kalman_em.models.component import Component
 from kalman_em.models.initial_state import initial_state
@@ -147,7 +147,7 @@ def _noise_form(components: Sequence[Component], p: int) -> Any:
     blocks = []
     for noise in (noise for component in components for noise in component.noises):
         n = len(noise.states)
-        blocks.append((noise.form if n == 1 else Repeated(noise.form, n), n * p))
+        blocks.append((copies_of(noise.form, n), n * p))
     return BlockDiagonal(blocks) if blocks else Fixed(np.zeros((0, 0)))
 
 

@@ -49,6 +49,10 @@ def is_degenerate(
         return True
     if "observation_cov" not in learnt:
         return False
+    if system.by_series:
+        alone: dict[str, list[Array]] = {name: [] for name in learnt}
+        singles = (system.of_series(s) for s in range(system.n_series or 0))
+        return any(is_degenerate(one, alone, start=start, scale=scale) for one in singles)
     H, Q, R = (
         _first(array)
         for array in (

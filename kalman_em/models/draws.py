@@ -5,11 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.inference.rows import Rows, noises_of_series
 from kalman_em.linalg import symmetrised
 from kalman_em.systems import LinearGaussianSystem
 
 # Directions of less than this part of the variances, each scaled to 1, have no noise.
 SILENT = 1e-13
+
+
+def noise_scatters(system: LinearGaussianSystem, rows: Rows, residual: Array, counts: Array) -> tuple[Array, Array]:
+    """Return what `noise_scatter` does with a leading axis: one entry, or one for each series where Q has."""
+    if "transition_cov" not in system.by_series:
+        scatter, n = noise_scatter(system, residual, counts)
+        return scatter[None], np.array([n])
+    G = system.noise_selection
+    if G is None or G.ndim == 2:
+        found = [noise_scatter(system, residual[s : s + 1], counts[s : s + 1]) for s in range(len(counts))]
+    else:
+        series, entry, _ = noises_of_series(system, rows)
+        found = []
+        for s in range(rows.n_series):
+            own = np.flatnonzero(series == s)
+            one = system.of_series(s).replaced(noise_selection=G[entry[own]])
+            found.append(noise_scatter(one, residual[own], counts[own]))
+    return np.array([scatter for scatter, _ in found]), np.array([n for _, n in found])
 
 
 def noise_scatter(system: LinearGaussianSystem, residual: Array, counts: Array) -> tuple[Array, float]:

@@ -13,7 +13,7 @@ from kalman_em.inference.e_step import initial_scores_by
 from kalman_em.inference.expectations import Expectations
 from kalman_em.inference.numerics import AUTO
 from kalman_em.inference.rows import Rows, lay
-from kalman_em.linalg import solve_symmetric, symmetrised
+from kalman_em.linalg import solve_each, solve_symmetric, symmetrised
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -32,19 +32,19 @@ def initial_update(
         return {}
     active = np.flatnonzero(~specification.initial.diffuse)
     within = np.ix_(active, active)
-    n = float(len(expectations.initial_means))
-    deviation = (expectations.initial_means - params.initial_mean)[:, active]
+    n = len(expectations.initial_means)
+    deviation = (expectations.initial_means - params.initial_mean)[:, active, None]
     moments = Moments(
-        (expectations.initial_covs.sum(axis=0)[within] + deviation.T @ deviation)[None],
-        deviation.sum(axis=0)[None, :, None],
-        np.full((1, 1, 1), n),
-        np.array([n]),
+        expectations.initial_covs[:, within[0], within[1]] + deviation @ np.swapaxes(deviation, 1, 2),
+        deviation,
+        np.ones((n, 1, 1)),
+        np.ones(n),
     )
-    design = specification.constraint("initial_mean").design[active]
-    constraint = JointConstraint(len(active), 1, design if mean_is_free else design[:, :0])
-    old = params.initial_cov[within]
+    moments = moments if "initial_cov" in specification.by_series else moments.pooled()
+    constraint = _active(specification.mean_constraint, active, mean_is_free)
+    old = params.initial_cov[..., within[0], within[1]]
     if not cov_is_free:
-        change, cov = best_change(moments, constraint, old[None]), old
+        change, cov = best_change(moments, constraint, old if old.ndim == 3 else old[None]), old
     else:
         step = specification.noise("initial_cov")
         states = range(params.state_dim)
@@ -54,16 +54,17 @@ def initial_update(
             whole, nearby = (_whole(part, active, len(states)) for part in (scatter, near))
             found = np.array(step.most_likely(whole, counts, nearby))
             for block in held:
-                found[block] = params.initial_cov[block]
-            return np.asarray(found[within])
+                found[..., block[0], block[1]] = params.initial_cov[..., block[0], block[1]]
+            return np.asarray(found[..., within[0], within[1]])
 
         change, cov = best_change_and_noise(moments, constraint, old, most_likely)
     mean = params.initial_mean.copy()
-    mean[active] += change[:, 0]
+    is_own = change.ndim == 3 and mean.ndim == 2
+    mean[..., active] += change[..., 0] if is_own or change.ndim == 2 else change[0, :, 0]
     found: dict[str, Any] = {"initial_mean": mean} if mean_is_free else {}
     if cov_is_free:
         P = np.array(params.initial_cov)
-        P[within] = zeros_kept(old, cov)
+        P[..., within[0], within[1]] = zeros_kept(old, cov)
         found["initial_cov"] = P
     return found
 
@@ -86,6 +87,11 @@ def most_likely_start(
     scores, information = initial_scores_by(lay(known, rows), rows, numerics)
     if diffuse.any():
         scores, information = _profiled(scores, information, diffuse)
+    own = specification.mean_constraint.own
+    if own is not None:
+        normals = own.T @ information @ own
+        changes = solve_each(normals, (scores @ own)[:, :, None])[:, :, 0]
+        return np.asarray(system.initial_mean + changes @ own.T)
     design = specification.constraint("initial_mean").design
     normal = design.T @ information.sum(axis=0) @ design
     right = design.T @ scores.sum(axis=0)
@@ -97,6 +103,13 @@ def zeros_kept(old: Array, new: Array) -> Array:
     """Return `new`, exactly 0 where `old` has no variance: there EM cannot move, and rounding must not."""
     kept = np.asarray(np.diagonal(old, axis1=-2, axis2=-1) > 0.0)
     return symmetrised(np.where(kept[..., :, None] & kept[..., None, :], new, 0.0))
+
+
+def _active(constraint: JointConstraint, active: IntArray, is_free: bool) -> JointConstraint:
+    """Return the constraint on the rows of m that are active, with nothing free unless it `is_free`."""
+    kept = slice(None) if is_free else slice(0)
+    own = None if constraint.own is None else constraint.own[active][:, kept]
+    return JointConstraint(len(active), 1, constraint.design[active][:, kept], own=own)
 
 
 def _whole(part: Array, active: IntArray, dim: int) -> Array:

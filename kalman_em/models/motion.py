@@ -12,7 +12,7 @@ import numpy as np
 from kalman_em.arrays import Array, as_floats, frozen
 from kalman_em.dynamics import Dynamics
 from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, covariance_form
-from kalman_em.em.repeated import Repeated
+from kalman_em.em.repeated import copies_of
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
@@ -133,7 +133,7 @@ def moving_specification(
             blocks.append((form, m * size))
             slots[name] = Slot("transition_cov", place, shape=(shown, shown), kind="isotropic")
         else:
-            blocks.append((form if m == 1 else Repeated(form, m), m * size))
+            blocks.append((copies_of(form, m), m * size))
             slots[name] = Slot("transition_cov", place, copies=m)
         first += m * size
     ends = list(accumulate(len(part.rows) for part in seen))

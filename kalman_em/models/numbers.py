@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import LinearConstraint, numbered, solved
+from kalman_em.em.forms import PerSeries
 from kalman_em.em.noise import NoiseStep
 from kalman_em.errors import InputError
 
@@ -41,6 +43,16 @@ def check_names(labels: Mapping[str, Collection[str | None]], taken: Collection[
                     f"{parameter}: the name {label!r} stands in {other} too, but these two cannot share a number, "
                     "because their M-steps are apart; choose another name in one of them"
                 )
+
+
+def check_per_series(forms: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the matrix of a regression is per series: its coefficients are shared by all."""
+    for name in ("transition_matrix", "observation_matrix"):
+        if isinstance(forms.get(name), PerSeries):
+            raise InputError(
+                f"{name}: expected a form that all series share, got {forms[name]!r}; offsets, input matrices, "
+                "covariances and the initial state can be PerSeries, and fit_each fits each series by itself"
+            )
 
 
 def free_numbers(
@@ -85,10 +97,7 @@ def with_numbers(
 
 def cov_with_numbers(step: NoiseStep, cov: Array, wanted: Mapping[str, float]) -> Array:
     """Return the member of a covariance form with named numbers as `wanted` and the others as in `cov`."""
-    family = step.family
-    if family is None:
-        return cov
-    return family.at(_replaced(family.free(cov), family.labels, wanted))
+    return step.at(_replaced(step.free(cov), step.labels, wanted)) if step.labels else cov
 
 
 def _replaced(free: Array, labels: tuple[str | None, ...], wanted: Mapping[str, float]) -> Array:

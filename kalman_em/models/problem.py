@@ -28,7 +28,7 @@ from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
 from kalman_em.models.decay import best_decay
 from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
-from kalman_em.models.draws import noise_scatter
+from kalman_em.models.draws import noise_scatters
 from kalman_em.models.first_state import initial_update, most_likely_start, zeros_kept
 from kalman_em.models.generalised import TransitionStep
 from kalman_em.models.packing import packed, unpacked
@@ -117,8 +117,9 @@ class LinearGaussianProblem:
         first = Start(
             is_learnt=start_learnt,
             is_before=self.specification.initial_step == "before",
-            # As many series as states, or fewer: a learnt start can fit the first row of each.
-            is_alone=self.rows.n_series <= self.specification.state_dim,
+            # As many series as states, or fewer, or a start for each: it can fit the first row of each.
+            is_alone=self.rows.n_series <= self.specification.state_dim
+            or "initial_cov" in self.specification.by_series,
         )
         if is_degenerate(params, learnt, start=first, scale=self.scale):
             return StopReason.degenerate_covariance
@@ -140,7 +141,7 @@ class LinearGaussianProblem:
         free = self.specification.is_free("transition_cov")
         joint = self._joint["transition"]
         decay = self.specification.decay
-        if not free and joint.n_free == 0 and decay is None:
+        if not free and joint.n_free + joint.n_own == 0 and decay is None:
             return params
         if not np.any(moments.count > 0):
             raise NumericalError("transition_cov: every series has one row only, so no transition is observed")
@@ -150,9 +151,10 @@ class LinearGaussianProblem:
             found["transition_cov"] = zeros_kept(params.transition_cov, found["transition_cov"])
             return params.replaced(**found)
         if G is not None and G.ndim == 3:
-            scatter, count = noise_scatter(params, moments.residual, moments.count)
+            scatters, counts = noise_scatters(params, self.rows, moments.residual, moments.count)
             step = self.specification.noise("transition_cov")
-            density = step.most_likely(scatter[None] / count, np.array([count]), params.transition_cov)
+            means = scatters / np.where(counts > 0.0, counts, 1.0)[:, None, None]
+            density = step.most_likely(means, counts, params.transition_cov)
             return params.replaced(transition_cov=zeros_kept(params.transition_cov, density))
         noise = _state_noise(params.transition_cov, G)
         noises = {}
@@ -185,7 +187,7 @@ class LinearGaussianProblem:
     def _observation(self, params: LinearGaussianSystem, expectations: Expectations) -> dict[str, Array]:
         free = self.specification.is_free("observation_cov")
         joint = self._joint["observation"]
-        if not free and joint.n_free == 0:
+        if not free and joint.n_free + joint.n_own == 0:
             return {}
         moments, covs = completed(expectations, params.observation_cov)
         if free:
@@ -200,22 +202,32 @@ class LinearGaussianProblem:
     def _moved(self, params: LinearGaussianSystem, change: Array, kind: str) -> dict[str, Array]:
         """Return the blocks of [F b B] or [H d D] after `change`; blocks with nothing free stay bit-identical."""
         d = params.state_dim
-        parts = {"matrix": change[:, :d], "offset": change[:, d], "input": change[:, d + 1 :]}
-        return {
-            f"{kind}_{part}": getattr(params, f"{kind}_{part}") + block
-            for part, block in parts.items()
-            if self.specification.is_free(f"{kind}_{part}")
-        }
+        parts = {"matrix": change[..., :d], "offset": change[..., d], "input": change[..., d + 1 :]}
+        moved = {}
+        for part, block in parts.items():
+            name = f"{kind}_{part}"
+            if self.specification.is_free(name):
+                # Of changes by series, those of what is shared are equal.
+                is_table = change.ndim == 3 and name not in self.specification.by_series
+                moved[name] = getattr(params, name) + (block[0] if is_table else block)
+        return moved
 
     @cached_property
     def sets_initial_mean(self) -> bool:
         """Whether m is learnt under a known P that is singular: EM alone could then never move m."""
-        moves = np.any(self.specification.constraint("initial_mean").design != 0.0, axis=1)
+        constraint = self.specification.mean_constraint
+        moves = np.any(constraint.design if constraint.own is None else constraint.own, axis=1)
         return self.specification.initial.has_singular_known(moves)
 
 
 def _moments(sums: RegressionMoments) -> Moments:
     return Moments(sums.residual, sums.cross, sums.regressor, sums.count)
+
+
+def _noises(system: LinearGaussianSystem) -> list[int]:
+    """Return how many variances of each noise are not 0."""
+    covs = (system.transition_cov, system.observation_cov)
+    return [int(np.count_nonzero(np.diagonal(cov, axis1=-2, axis2=-1))) for cov in covs]
 
 
 def _state_noise(cov: Array, G: Array | None) -> Array:
@@ -235,12 +247,8 @@ class LeapingProblem(LinearGaussianProblem):
         yield from edges
         if edges:
             return
-        zeros = [np.count_nonzero(np.diagonal(c)) for c in (last.transition_cov, last.observation_cov)]
-        same = [
-            s
-            for s in trail
-            if [np.count_nonzero(np.diagonal(c)) for c in (s.transition_cov, s.observation_cov)] == zeros
-        ]
+        zeros = _noises(last)
+        same = [system for system in trail if _noises(system) == zeros]
         units = coefficient_units(self.specification, last, self.scale)
         points = [packed(self.specification, system, units) for system in same]
         if len(points) >= 3 and len({len(point) for point in points}) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from kalman_em.inference.rows import Rows, lay, noise_covs
 from kalman_em.inference.scores import initial_scores
 from kalman_em.linalg import pseudo_inverses
 from kalman_em.models.completion import completed
-from kalman_em.models.draws import noise_scatter
+from kalman_em.models.draws import noise_scatters
 from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.numbers import free_numbers
 from kalman_em.models.specification import COVARIANCES, Specification
@@ -54,11 +55,7 @@ class Numbers:
         """Return which numbers stand in a part of a covariance that has lost all variance in some row."""
         zero = [np.zeros(len(free), dtype=bool) for free, _ in self._coefficients]
         for name in self.covariances:
-            step = self.specification.noise(name)
-            cov = getattr(self.origin, name)
-            variances = np.diagonal(cov if cov.ndim == 2 else cov.mean(axis=0))
-            parts = step.family.parts if step.family is not None else ()
-            zero += [np.full(part.n_free, bool(np.any(variances[part.rows] <= 0.0))) for part in parts]
+            zero.append(self.specification.noise(name).at_zero(getattr(self.origin, name)))
         return np.concatenate(zero)
 
     def system(self, vector: Array) -> LinearGaussianSystem:
@@ -90,22 +87,22 @@ class Numbers:
         moments, covs = completed(expectations, system.observation_cov)
         sums = expectations.transition
         from_first, noise_from_first = self._from_first_states(system, expectations)
-        score, information = self._regression("transition", sums.cross, sums.regressor, noise_covs(system))
+        score, information = self._regression("transition", sums.cross, sums.regressor, lambda: noise_covs(system))
         parts = [
-            (score + from_first, information),
-            self._regression("observation", moments.cross, moments.regressor, covs),
+            (score + from_first if len(from_first) else score, information),
+            self._regression("observation", moments.cross, moments.regressor, lambda: covs),
             self._mean(system),
         ]
         for name in self.covariances:
             if name == "transition_cov":
-                score, information = self._covariance(name, system, *_state_scatter(system, expectations))
+                score, information = self._covariance(name, system, *_state_scatter(system, self.rows, expectations))
                 parts.append((score + noise_from_first, information))
             elif name == "observation_cov":
                 parts.append(self._covariance(name, system, moments.residual, moments.count))
             else:
-                deviation = expectations.initial_means - system.initial_mean
-                scatter = expectations.initial_covs.sum(axis=0) + deviation.T @ deviation
-                parts.append(self._covariance(name, system, scatter[None], np.array([float(len(deviation))])))
+                deviation = (expectations.initial_means - system.initial_mean)[:, :, None]
+                scatter = expectations.initial_covs + deviation @ np.swapaxes(deviation, 1, 2)
+                parts.append(self._covariance(name, system, scatter, np.ones(len(deviation))))
         return np.concatenate([score for score, _ in parts]), np.concatenate([info for _, info in parts])
 
     def _from_first_states(self, system: LinearGaussianSystem, expectations: Expectations) -> tuple[Array, Array]:
@@ -123,17 +120,39 @@ class Numbers:
             in_numbers = np.einsum("ij,kij->k", inner, noise.family.basis().sum(axis=1))
         return np.einsum("ij,ijn->n", in_matrix, design), in_numbers
 
-    def _regression(self, kind: str, cross: Array, regressor: Array, cov: Array) -> tuple[Array, Array]:
+    def _regression(self, kind: str, cross: Array, regressor: Array, covs: Callable[[], Array]) -> tuple[Array, Array]:
         joint = self.specification.joint(kind)
-        if joint.n_free == 0:
+        if joint.n_free + joint.n_own == 0:
             return np.zeros(0), np.zeros(0)
-        design = joint.design.reshape(joint.n_rows, joint.n_columns, -1)
+        cov = covs()
         weight = np.broadcast_to(pseudo_inverses(cov if cov.ndim == 3 else cov[None]), (len(cross), *cov.shape[-2:]))
-        score = np.einsum("gij,gjk,ikn->n", weight, cross, design, optimize=True)
-        gram = np.einsum("gij,gkl->ikjl", weight, regressor, optimize=True)
-        return score, np.einsum("ikn,ikjl,jln->n", design, gram, design, optimize=True)
+        slope, gram = weight @ cross, np.einsum("gij,gkl->gikjl", weight, regressor, optimize=True)
+        score, information = _along(joint.design, slope.sum(axis=0), gram.sum(axis=0))
+        if joint.own is None:
+            return score, information
+        positions, n_free = self._positions(kind)
+        found = np.zeros((2, n_free))
+        own = [_along(joint.own, *one) for one in zip(slope, gram, strict=True)]
+        for names, values in ((joint.parts, [(score, information)]), (joint.own_parts, own)):
+            for columns, places in zip(names, positions, strict=True):
+                for s, value in enumerate(values if columns else ()):
+                    found[:, list(places[s * len(columns) : (s + 1) * len(columns)])] = np.array(value)[
+                        :, list(columns)
+                    ]
+        return found[0], found[1]
+
+    def _positions(self, kind: str) -> tuple[list[tuple[int, ...]], int]:
+        """Return where the numbers of matrix, offset and input stand among those of a regression, and how many."""
+        for free, positions in self._coefficients:
+            if f"{kind}_matrix" in positions:
+                return [positions.get(f"{kind}_{part}", ()) for part in ("matrix", "offset", "input")], len(free)
+        raise AssertionError(kind)  # both regressions are there
 
     def _mean(self, system: LinearGaussianSystem) -> tuple[Array, Array]:
+        own = self.specification.mean_constraint.own
+        if own is not None:
+            scores, information = initial_scores(lay(system, self.rows), self.rows)
+            return (scores @ own).ravel(), np.einsum("in,sij,jn->sn", own, information, own).ravel()
         design = self.specification.constraint("initial_mean").design
         if design.shape[1] == 0:
             return np.zeros(0), np.zeros(0)
@@ -154,12 +173,17 @@ class Numbers:
         return score, 0.5 * np.einsum("g,kgij,kgij->k", count, weighted, basis, optimize=True)
 
 
-def _state_scatter(system: LinearGaussianSystem, expectations: Expectations) -> tuple[Array, Array]:
+def _along(design: Array, slope: Array, gram: Array) -> tuple[Array, Array]:
+    """Return the score and the diagonal of the information in the numbers of `design`, from those in vec(M)."""
+    size = len(design)
+    return design.T @ slope.ravel(), np.einsum("in,ij,jn->n", design, gram.reshape(size, size), design, optimize=True)
+
+
+def _state_scatter(system: LinearGaussianSystem, rows: Rows, expectations: Expectations) -> tuple[Array, Array]:
     """Return the sums of w w' of the noises that enter the states, and the numbers of rows."""
     sums = expectations.transition
-    if system.transition_cov.ndim == 2:
-        scatter, count = noise_scatter(system, sums.residual, sums.count)
-        return scatter[None], np.array([count])
+    if system.transition_cov.ndim == 2 or "transition_cov" in system.by_series:
+        return noise_scatters(system, rows, sums.residual, sums.count)
     if system.noise_selection is None:
         return sums.residual, sums.count
     inverse = np.linalg.pinv(system.noise_selection)

@@ -24,6 +24,7 @@ class Slot:
     With `kind` "damping" or "period" the last axis of the entries is the pair (a, b) of a rotation
     [[a, b], [-b, a]], and the parameter is sqrt(a² + b²) or 2 pi / angle(a + ib).
     With `kind` "time constant" the entry is that of a drift, and the parameter minus one over it.
+    With `entry` it is the value of one series, of a parameter that has one for each.
     With `kind` "isotropic" the rows hold one number times the identity, and the parameter is that of `shape`.
     """
 
@@ -33,13 +34,15 @@ class Slot:
     entries: tuple[tuple[int, int], ...] | None = None
     shape: tuple[int, ...] = ()
     kind: str = "value"
+    entry: int | None = None
 
     def read(self, system: LinearGaussianSystem) -> Array:
         """Return the named value out of `system`."""
-        return self.out_of(getattr(system, self.parameter))
+        value = getattr(system, self.parameter)
+        # What all series share stands in every entry.
+        return self._out_of(value[self.entry or 0] if self.parameter in system.by_series else value)
 
-    def out_of(self, value: Any) -> Array:
-        """Return the named value out of the parameter of the system."""
+    def _out_of(self, value: Any) -> Array:
         if self.kind == "time constant":
             return np.asarray(-1.0 / value.drift[self.places][0])
         if self.entries is not None:
@@ -54,6 +57,10 @@ class Slot:
 
     def put(self, value: Any, named: Array) -> Any:
         """Return the parameter `value` of the system with the named value in its place."""
+        if self.entry is not None:
+            table = np.array(value)
+            table[self.entry] = replace(self, entry=None).put(table[self.entry], named)
+            return table
         if self.entries is None and self.rows is None:
             return named
         if self.kind == "time constant":

@@ -12,7 +12,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.dynamics import Dynamics
-from kalman_em.em.constraints import JointConstraint, LinearConstraint, join
+from kalman_em.em.constraints import JointConstraint, LinearConstraint, join, of_each_series
 from kalman_em.em.forms import (
     BlockDiagonal,
     CovarianceForm,
@@ -21,11 +21,21 @@ from kalman_em.em.forms import (
     MeanOfBlocks,
     coefficient_form,
     covariance_form,
+    has_series,
 )
 from kalman_em.em.noise import NoiseStep
+from kalman_em.em.series_noise import SeriesNoiseStep
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.models.initial_state import InitialState, initial_state
-from kalman_em.models.numbers import GROUPS, check_names, cov_with_numbers, free_numbers, projected, with_numbers
+from kalman_em.models.numbers import (
+    GROUPS,
+    check_names,
+    check_per_series,
+    cov_with_numbers,
+    free_numbers,
+    projected,
+    with_numbers,
+)
 from kalman_em.models.slots import Slot
 from kalman_em.models.stationary import check_stationary, settled, stabilised
 from kalman_em.observations import Panel
@@ -55,6 +65,9 @@ class Specification:
     In continuous time `dynamics` say how the state moves over each of the `transition_gaps` between rows: the form of
     `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap. `decay` is the entry of the
     drift that is learnt, minus one over a time constant; the tables then are those of the start.
+
+    `series` are the labels of the series of a panel where forms are `PerSeries`; empty where such forms are not yet
+    laid out, and where there are none.
     """
 
     state_dim: int
@@ -70,15 +83,17 @@ class Specification:
     transition_gaps: Array | None = None
     dynamics: Dynamics | None = None
     decay: tuple[int, int] | None = None
+    series: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_per_series(self.forms)
         if self.initial_step not in ("first", "before"):
             raise InputError(f"initial_step: expected 'first' or 'before', got {self.initial_step!r}")
         labels: dict[str, tuple[str | None, ...]] = {name: self.constraint(name).labels for name in self.coefficients}
         labels |= {name: self.noise(name).labels for name in COVARIANCES}
         check_names(labels, self.slots)
         diffuse = self.initial.diffuse
-        if np.any(self.constraint("initial_mean").design[diffuse]):
+        if np.any(self._moving("initial_mean")[diffuse]):
             raise InputError(
                 "initial_mean: a Diffuse() initial_cov leaves nothing to learn; use Fixed(0)"
                 if diffuse.all()
@@ -91,6 +106,10 @@ class Specification:
                 "maximum; hold one of the two fixed, or leave initial_cov out"
             )
         self._check_noise_rows()
+        if self.by_series and self.decay is not None and "transition_cov" in self.by_series:
+            raise InputError(
+                "time_constant: is shared by all series, and cannot be learnt beside a density that is not"
+            )
         if self.initial.stationary:
             self._check_stationary()
 
@@ -120,6 +139,20 @@ class Specification:
     def initial(self) -> InitialState:
         """Which elements of the initial state are diffuse, which stationary, and the form of the rest."""
         return initial_state(self.forms["initial_cov"], self.state_dim)
+
+    @cached_property
+    def by_series(self) -> tuple[str, ...]:
+        """The parameters of the system that have an entry for each series.
+
+        A covariance has, too, where coefficients beside it do: the sums of EM are kept apart by its entries.
+        """
+        if not self.series:
+            return ()
+        own = {name for name, form in self.forms.items() if has_series(form)}
+        for kind in ("transition", "observation", "initial"):
+            if any(name.startswith(kind) for name in own):
+                own.add(f"{kind}_cov")
+        return tuple(name for name in (*COEFFICIENTS, *COVARIANCES) if name in own)
 
     @property
     def mean_follows(self) -> bool:
@@ -151,9 +184,19 @@ class Specification:
             name: coefficient_form(self.forms[name], name).constraint(self.shape(name), name)
             for name in self.coefficients
         }
-        if self.initial_step == "first":
-            return found
-        return {name: replace(one, fixed=_led(one.fixed, self.shape(name))) for name, one in found.items()}
+        if self.initial_step == "before":
+            found = {name: replace(one, fixed=_led(one.fixed, self.shape(name))) for name, one in found.items()}
+        return {n: of_each_series(one, self.series) if n in self.by_series else one for n, one in found.items()}
+
+    def _of_one(self, name: str) -> LinearConstraint:
+        """Return the constraint on the coefficient of one series."""
+        if name not in self.by_series:
+            return self.constraint(name)
+        return coefficient_form(self.forms[name], name).constraint(self.shape(name), name)
+
+    def _moving(self, name: str) -> Array:
+        """Return the design of a coefficient of one series: which entries are learnt, shared or not."""
+        return self._of_one(name).design
 
     def noise(self, name: str) -> NoiseStep:
         """Return the M-step of a covariance; of the initial one with 0 for its diffuse and stationary blocks."""
@@ -162,7 +205,12 @@ class Specification:
     @cached_property
     def _noises(self) -> dict[str, NoiseStep]:
         leads = {name: self.initial_step == "before" and name != "initial_cov" for name in COVARIANCES}
-        return {name: NoiseStep(self.covariance(name), self.shape(name)[0], name, leads[name]) for name in leads}
+        return {
+            name: SeriesNoiseStep(self.covariance(name), self.shape(name)[0], name, series=self.series)
+            if name in self.by_series
+            else NoiseStep(self.covariance(name), self.shape(name)[0], name, leads[name])
+            for name in leads
+        }
 
     @cached_property
     def generalised_steps(self) -> tuple[str, ...]:
@@ -190,8 +238,8 @@ class Specification:
             values |= {label: float(x) for label, x in zip(labels, free, strict=True) if label is not None}
         for name in COVARIANCES:
             step = self.noise(name)
-            if any(label is not None for label in step.labels) and step.family is not None:
-                free = step.family.free(getattr(system, name))
+            if any(label is not None for label in step.labels):
+                free = step.free(getattr(system, name))
                 values |= {label: float(x) for label, x in zip(step.labels, free, strict=True) if label is not None}
         return {name: values[name] for name in self.names}
 
@@ -224,10 +272,27 @@ class Specification:
     def joint(self, kind: str) -> JointConstraint:
         """Return the joint constraint on [F b B] (`kind` "transition") or [H d D] ("observation")."""
         q = self.shape(f"{kind}_offset")[0]
-        absent = LinearConstraint(np.zeros((q, self.input_dim)), np.zeros((q * self.input_dim, 0)))
-        parts = [self.constraint(f"{kind}_matrix"), self.constraint(f"{kind}_offset")]
-        parts.append(self.constraint(f"{kind}_input") if self.has(f"{kind}_input") else absent)
-        return join([self._static(part) for part in parts])
+        shared, own = [], []
+        for part, width in (("matrix", self.state_dim), ("offset", 1), ("input", self.input_dim)):
+            name = f"{kind}_{part}"
+            shape = (q,) if part == "offset" else (q, width)
+            absent = LinearConstraint(np.zeros(shape), np.zeros((q * width, 0)))
+            found = self._static(self._of_one(name)) if self.has(name) else absent
+            own.append(found if name in self.by_series else absent)
+            shared.append(absent if name in self.by_series else found)
+        joint = join(shared)
+        if not any(one.n_free for one in own):
+            return joint
+        together = join(own)
+        return replace(joint, own=together.design, own_parts=together.parts)
+
+    @cached_property
+    def mean_constraint(self) -> JointConstraint:
+        """The constraint on m as the regression of x[0] on 1."""
+        one = self._of_one("initial_mean").design
+        if "initial_mean" in self.by_series:
+            return JointConstraint(self.state_dim, 1, one[:, :0], own=one)
+        return JointConstraint(self.state_dim, 1, one)
 
     @staticmethod
     def _static(constraint: LinearConstraint) -> LinearConstraint:
@@ -240,9 +305,10 @@ class Specification:
     @property
     def n_parameters(self) -> int:
         """Number of free numbers over all parameters."""
-        regressions = self.joint("transition").n_free + self.joint("observation").n_free
+        joints = [self.joint("transition"), self.joint("observation"), self.mean_constraint]
+        regressions = sum(joint.n_free + len(self.series) * joint.n_own for joint in joints)
         covariances = sum(self.noise(name).n_free for name in COVARIANCES)
-        return regressions + self.constraint("initial_mean").n_free + covariances + (self.decay is not None)
+        return regressions + covariances + (self.decay is not None)
 
     def is_free(self, name: str) -> bool:
         """Whether any number of a parameter is learnt."""
@@ -256,7 +322,7 @@ class Specification:
         if slot.parameter == "dynamics":
             return True
         if slot.parameter in COEFFICIENTS:
-            free = np.any(self.constraint(slot.parameter).design != 0.0, axis=1).reshape(self.shape(slot.parameter))
+            free = np.any(self._moving(slot.parameter) != 0.0, axis=1).reshape(self.shape(slot.parameter))
             return bool(np.any(free if slot.entries is None else free[slot.places]))
         form = self.forms[slot.parameter]
         if slot.rows is None or not isinstance(form, BlockDiagonal):
@@ -300,7 +366,7 @@ class Specification:
         chosen: dict[str, Any] = self.projected_coefficients(values)
         for name in COVARIANCES:
             form = self.covariance(name)
-            if isinstance(form, Fixed):
+            if isinstance(form, Fixed) and name not in self.by_series:
                 value = form.fitted_to(self.shape(name), name)
                 chosen[name] = _led(value, self.shape(name)) if self.initial_step == "before" else value
             else:
@@ -317,6 +383,7 @@ class Specification:
             transition_gaps=self.transition_gaps,
             dynamics=dynamics,
             initial_diffuse=self.initial.diffuse,
+            by_series=self.by_series,
         )
         try:
             return self.settled(system)
@@ -369,9 +436,11 @@ class Specification:
     def _varying(self) -> dict[str, int]:
         """Return the number of entries of each parameter that varies in time: known, or known but for some numbers."""
         lead = 1 if self.initial_step == "before" else 0
-        fixed = {name: self.constraint(name).fixed for name in self.coefficients}
+        fixed = {name: self.constraint(name).fixed for name in self.coefficients if name not in self.by_series}
         entries = {name: len(value) - lead for name, value in fixed.items() if value.ndim > len(self.shape(name))}
         for name in COVARIANCES:
+            if name in self.by_series:
+                continue
             form, n = self.forms[name], self.noise(name).n_entries
             if isinstance(form, Fixed) and form.value.ndim == 3:
                 entries[name] = len(form.value)
@@ -388,6 +457,8 @@ class Specification:
         for name in needed:
             if name in self._varying() or self.transition_gaps is not None:
                 raise InputError(f"{name}: varies in time, so that the states have no Stationary() distribution")
+            if name in self.by_series:
+                raise InputError(f"{name}: is PerSeries, so that the states have no one Stationary() distribution")
         check_stationary(self.initial, self.constraint("transition_matrix"), self.state_names)
 
     def _check_noise_rows(self) -> None:
@@ -404,7 +475,8 @@ class Specification:
         G = self.noise_selection
         silent = np.eye(self.state_dim) - G @ np.linalg.pinv(G)
         joint = self.joint("transition")
-        design = joint.design.reshape(joint.n_rows, -1)
+        design = np.hstack([joint.design, np.zeros((len(joint.design), 0)) if joint.own is None else joint.own])
+        design = design.reshape(joint.n_rows, -1)
         if np.abs(silent @ design).max(initial=0.0) > 1e-9:
             rows = np.flatnonzero(np.abs(silent @ design).max(axis=1) > 1e-9)
             raise InputError(
@@ -418,7 +490,7 @@ class Specification:
             raise InputError(
                 f"noise_selection: expected shape (K, {self.state_dim}, r), one entry a gap, got {G.shape}"
             )
-        if self.joint("transition").n_free:
+        if self.joint("transition").n_free or self.joint("transition").n_own:
             raise InputError("transition_matrix: expected a known one in continuous time, got one with free numbers")
         if self.decay is not None and self.dynamics is not None and self.dynamics.is_wide:
             raise InputError("time_constant: expected moves that tell their noises where it is learnt")

@@ -35,7 +35,7 @@ def test_the_score_is_the_gradient_of_the_likelihood(form):
     def height(vector):
         return made.e_step(_unpacked(system, blocks, units, vector, thinnest=0.0))[1]
 
-    score = _score(system, made.e_step(system)[0], blocks, units, at)
+    score = _score(system, made.rows, made.e_step(system)[0], blocks, units, at)
     steps = 1e-5 * np.eye(len(at))
     numerical = [(height(at + step) - height(at - step)) / 2e-5 for step in steps]
     np.testing.assert_allclose(score, numerical, rtol=1e-6, atol=1e-5)

@@ -275,3 +275,37 @@ def _normal(count, residual, cov):
     sign, log_det = np.linalg.slogdet(cov)
     log_det = log_det + np.log(sign) if np.iscomplexobj(cov) else log_det
     return -0.5 * (count * (len(cov) * LOG_2PI + log_det) + np.trace(np.linalg.solve(cov, residual)))
+
+
+def maximise_by_series(data, shared, own):
+    """Return the maximiser as a dict of arrays for each series: some parameters the same in all, others its own.
+
+    Parameters
+    ----------
+    data : list of (LinearGaussianSystem, Observations)
+        The series, each with its system of the old parameters.
+    shared : dict from letters to Block
+        What varies alike in all series.
+    own : list of dicts from letters to Block
+        What varies in each series by itself.
+    """
+    old = [constants(system) for system, _ in data]
+    moments = [expected_moments(system, observations) for system, observations in data]
+    moving = set(shared) | {name for blocks in own for name in blocks}
+    pairs = (("initial", INITIAL), ("transition", STATE), ("observation", OBSERVATION))
+    parts = tuple(part for part, names in pairs if names & moving)
+    blocks = [*shared.values(), *(block for one in own for block in one.values())]
+    ends = np.cumsum([len(block.start) for block in blocks])[:-1]
+
+    def build(theta):
+        pieces = iter([block.build(piece) for block, piece in zip(blocks, np.split(theta, ends), strict=True)])
+        common = {name: next(pieces) for name in shared}
+        return [old[s] | common | {name: next(pieces) for name in one} for s, one in enumerate(own)]
+
+    def loss(theta):
+        selection = data[0][0].noise_selection
+        return -sum(
+            expected_log_likelihood(moments[s], values, parts, selection) for s, values in enumerate(build(theta))
+        )
+
+    return build(climb(loss, np.concatenate([block.start for block in blocks])))

@@ -9,6 +9,7 @@ from oracles import bruteforce as bf
 from oracles.dense import DenseGaussian
 
 import kalman_em as kem
+from kalman_em.models.by_series import laid_by_series
 from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.scale import data_scale
@@ -23,7 +24,7 @@ def problem_of(model, *series, leaps=False):
     Plain EM unless `leaps`: as `fit` climbs by default.
     """
     panel = kem.Panel(series)
-    specification = model.specify(panel)
+    specification = laid_by_series(model.specify(panel), panel)
     led = with_leading_rows(panel, specification)
     kind = LeapingProblem if leaps else LinearGaussianProblem
     return kind(specification, rows_of(panel, specification), data_scale(panel)), led.series

@@ -12,6 +12,7 @@ from kalman_em.em.forms.initial import Diffuse, MeanOfBlocks, Stationary
 from kalman_em.em.forms.left_to_right import LeftToRight
 from kalman_em.em.forms.partly import Partly
 from kalman_em.em.forms.pattern import Pattern
+from kalman_em.em.forms.per_series import PerSeries, has_series, shared_form
 from kalman_em.em.forms.protocols import (
     CoefficientForm,
     CovarianceForm,
@@ -41,6 +42,7 @@ __all__ = [
     "MeanOfBlocks",
     "Partly",
     "Pattern",
+    "PerSeries",
     "Scaled",
     "Shared",
     "Stationary",
@@ -48,6 +50,8 @@ __all__ = [
     "checked_covariance_form",
     "coefficient_form",
     "covariance_form",
+    "has_series",
     "is_direct",
     "is_of_independent_noise",
+    "shared_form",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 from kalman_em.em.forms.blocks import BlockDiagonal
 from kalman_em.em.forms.fixed import Fixed
 from kalman_em.em.forms.free import Diagonal, Isotropic
+from kalman_em.em.forms.per_series import PerSeries
 from kalman_em.linalg import has_correlations
 
 
@@ -25,6 +26,8 @@ def is_of_independent_noise(form: Any) -> bool:
     """
     if isinstance(form, BlockDiagonal):
         return all(size == 1 or is_of_independent_noise(block) for block, size in form.blocks)
+    if isinstance(form, PerSeries):
+        return is_of_independent_noise(form.form)
     if isinstance(form, Fixed):
         return form.value.ndim < 2 or not has_correlations(form.value)
     return isinstance(form, Diagonal | Isotropic)
