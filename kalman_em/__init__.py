@@ -28,7 +28,9 @@ from kalman_em.em.loop import run_em
 from kalman_em.em.problem import EMProblem
 from kalman_em.em.restarts import run_starts
 from kalman_em.em.result import EMIteration, EMResult
+from kalman_em.em.stochastic import Stochastic
 from kalman_em.em.stopping import Stopping, StopReason
+from kalman_em.em.variants import Annealed, Hard, Incremental
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.fit import fit
 from kalman_em.fitting.fit_each import fit_each
@@ -86,6 +88,7 @@ _IN_LEAVES = {
 }
 
 __all__ = [
+    "Annealed",
     "Autoregression",
     "BlockDiagonal",
     "ConstantAcceleration",
@@ -111,6 +114,8 @@ __all__ = [
     "Full",
     "GaussianHMM",
     "GaussianMixture",
+    "Hard",
+    "Incremental",
     "InputError",
     "Intervention",
     "Irregular",
@@ -141,6 +146,7 @@ __all__ = [
     "SmoothTrend",
     "SmoothedStates",
     "Stationary",
+    "Stochastic",
     "StopReason",
     "Stopping",
     "Structural",

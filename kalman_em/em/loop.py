@@ -156,13 +156,17 @@ def em_step(
     # Parameters written to in place would look converged, and the best would be lost with them.
     if params is state.params and isinstance(params, np.ndarray | MutableMapping | MutableSequence):
         raise InputError(f"m_step: expected new parameters, got the {type(params).__name__} that it was given")
-    if isinstance(problem, MeasuresChange):
-        change = float(problem.parameter_change(state.params, params))
-    else:
-        change = relative_change(state.params, params)
+    change = change_between(problem, state.params, params)
     if math.isnan(change):
         raise NumericalError("the M-step gave parameters that are not finite")
     return evaluate(problem, params), change
+
+
+def change_between(problem: object, old: Params, new: Params) -> float:
+    """Return how far parameters moved, as the problem measures it or relative to their size."""
+    if isinstance(problem, MeasuresChange):
+        return float(problem.parameter_change(old, new))
+    return relative_change(old, new)
 
 
 def evaluate(problem: EMProblem[Params, Expectations], params: Params) -> EMState[Params, Expectations]:
@@ -283,7 +287,7 @@ def _climb(
             bar.set_postfix_str(f"log-likelihood {state.log_likelihood:.8g}", refresh=False)
             bar.update()
         if callback is not None:
-            callback(_event(history, state, previous))
+            callback(em_event(history, state, previous))
         if reason is not None:
             return reason, "; ".join(notes)
 
@@ -388,9 +392,10 @@ def _is_calm(history: History[Params], stopping: Stopping) -> bool:
     return latest - history.log_likelihoods[-1 - CALM] <= stopping.relative_tolerance * (1.0 + ascent)
 
 
-def _event(
+def em_event(
     history: History[Params], state: EMState[Params, Expectations], previous: EMState[Params, Expectations]
 ) -> EMIteration[Params]:
+    """Return the latest iteration as a callback receives it."""
     return EMIteration(
         iteration=history.n_iterations,
         params=state.params,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
 from kalman_em.em.stopping import StopReason
 
 Params = TypeVar("Params")
@@ -137,4 +139,35 @@ class Switches(Protocol[_Expectations_contra]):
         It must have the same parameters and the same objective up to rounding; the loop then computes the latest
         objective anew, so that what is compared was computed alike.
         """
+        ...
+
+
+@runtime_checkable
+class Tempers(EMProblem[Params, Expectations], Protocol[Params, Expectations]):
+    """A problem whose E-step can be made softer or harder than the posterior."""
+
+    def tempered(self, temperature: float) -> EMProblem[Params, Expectations]:
+        """Return the problem whose hidden values z have weights of p(y, z)^(1/T), T the temperature.
+
+        Its objective is T log Σ p(y, z)^(1/T): the log-likelihood at 1, smoother above, and at 0 that of the most
+        probable hidden values alone.
+        """
+        ...
+
+
+@runtime_checkable
+class Divides(EMProblem[Params, Expectations], Protocol[Params, Expectations]):
+    """A problem whose data fall into independent parts, and whose expectations add up over them."""
+
+    @property
+    def n_units(self) -> int:
+        """Number of independent rows or series."""
+        ...
+
+    def divided(self, n_parts: int, rng: np.random.Generator) -> Sequence[EMProblem[Params, Expectations]]:
+        """Return problems with the same parameters, each for a random part of the data of about equal size."""
+        ...
+
+    def pooled(self, parts: Sequence[tuple[float, Expectations]]) -> Expectations:
+        """Return the expectations of all parts together, each counted so many times."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,23 @@ from kalman_em.em.problem import EMProblem, Expectations, Params
 from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError, is_interrupt
+
+
+class Climb(Protocol[Params, Expectations]):
+    """`run_em` or a variant of it."""
+
+    def __call__(
+        self,
+        problem: EMProblem[Params, Expectations],
+        start: Params,
+        *,
+        stopping: Stopping = ...,
+        callback: Callback[Params] | None = ...,
+        record_bound: bool = ...,
+    ) -> EMResult[Params]:
+        """Return how the run from `start` ended."""
+        ...
+
 
 # Ends at which the height of the log-likelihood says nothing, or a part of the model has gone.
 RUNAWAY = (StopReason.degenerate_covariance, StopReason.unobservable_start, StopReason.empty_component)
@@ -26,6 +44,7 @@ def run_starts(
     callback: Callback[Params] | None = None,
     progress: bool = False,
     record_bound: bool = False,
+    climb: Climb[Params, Expectations] = run_em,
 ) -> tuple[EMResult[Params], tuple[EMResult[Params] | NumericalError, ...]]:
     """Run EM from each start; return the best run, and the outcome of every start.
 
@@ -41,6 +60,8 @@ def run_starts(
         The first parameters of each run.
     progress : bool
         Show a bar over the starts on stderr.
+    climb : callable
+        What runs from each start, in the place of `run_em`, with its arguments: a variant of EM.
 
     Returns
     -------
@@ -78,7 +99,7 @@ def run_starts(
     try:
         with progress_bar(len(waiting), "EM starts", "start", shown=progress) as bar:
             for start in waiting:
-                outcomes.append(_attempt(problem, start, stopping, callback, record_bound))
+                outcomes.append(_attempt(climb, problem, start, stopping, callback, record_bound))
                 if bar is not None:
                     bar.update()
                 if _was_interrupted(outcomes[-1]):
@@ -90,6 +111,7 @@ def run_starts(
 
 
 def _attempt(
+    climb: Climb[Params, Expectations],
     problem: EMProblem[Params, Expectations],
     start: Params,
     stopping: Stopping,
@@ -97,7 +119,7 @@ def _attempt(
     record_bound: bool,
 ) -> EMResult[Params] | NumericalError:
     try:
-        return run_em(problem, start, stopping=stopping, callback=callback, record_bound=record_bound)
+        return climb(problem, start, stopping=stopping, callback=callback, record_bound=record_bound)
     except NumericalError as error:
         return error
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.em.variants import Variant
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.hmm_fit import HMMFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
@@ -30,7 +31,7 @@ class Options(TypedDict, total=False):
 
     start: Any
     stopping: Stopping
-    method: str
+    method: str | Variant
     numerics: str
     n_starts: int
     seed: int | np.random.Generator | None
@@ -60,7 +61,7 @@ def fit(
     *,
     start: Any = None,
     stopping: Stopping = DEFAULT_STOPPING,
-    method: str = "em",
+    method: str | Variant = "em",
     numerics: str = AUTO,
     n_starts: int = 1,
     seed: int | np.random.Generator | None = None,
@@ -85,9 +86,12 @@ def fit(
         Starting values for some or all of the model's parameters, by name; the others come from the data.
     stopping : Stopping
         When to stop.
-    method : {"em", "plain"}
-        "em" is EM, which every ten iterations from the 500th on, and where it would end, tries leaps (extrapolation,
-        variances at 0, quasi-Newton steps), taken only if the likelihood is not lower; "plain" is EM alone.
+    method : {"em", "plain", "hard", "annealed", "incremental", "stochastic"} or a variant such as ``Annealed(...)``
+        For state spaces "em" is EM, which every ten iterations from the 500th on, and where it would end, tries leaps
+        (extrapolation, variances at 0, quasi-Newton steps), taken only if the likelihood is not lower; "plain" is EM
+        alone.
+        For other models the two are the same; what `Hard`, `Annealed`, `Incremental` and `Stochastic` do and promise
+        stands with each.
     numerics : {"auto", "standard", "square_root"}
         Whether the E-step carries covariances or their triangular factors, which keep twice the digits at several times
         the cost. "auto" begins with covariances and goes over to factors, for the rest of the run, when an E-step needs

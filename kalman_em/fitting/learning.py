@@ -45,7 +45,7 @@ def learn(
     *,
     start: Any = None,
     stopping: Stopping = DEFAULT_STOPPING,
-    method: str = "em",
+    method: object = "em",
     numerics: str = AUTO,
     n_starts: int = 1,
     seed: int | np.random.Generator | None = None,

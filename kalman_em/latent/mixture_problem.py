@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from kalman_em.latent.emissions import log_densities, moments_of, views
 from kalman_em.latent.gaussians import largest_move
 from kalman_em.latent.mixture_params import MixtureParams
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels, gaussians_at_rows
-from kalman_em.latent.moments import Moments, expected_log_density
+from kalman_em.latent.moments import Moments, combined, expected_log_density
 from kalman_em.latent.named import with_values
 from kalman_em.latent.rows import PatternedRows
 
@@ -114,6 +114,19 @@ class MixtureProblem:
         classification log-likelihood (Celeux & Govaert, A classification EM algorithm, CSDA 14 (1992)).
         """
         return replace(self, temperature=temperature)
+
+    @property
+    def n_units(self) -> int:
+        """Number of rows."""
+        return self.rows.n_rows
+
+    def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[MixtureProblem, ...]:
+        """Return the problems of random parts of the rows."""
+        return tuple(replace(self, rows=part) for part in self.rows.divided(n_parts, rng))
+
+    def pooled(self, parts: Sequence[tuple[float, Moments]]) -> Moments:
+        """Return the moments of all parts together, each counted so many times."""
+        return combined(parts)
 
     def probabilities(self, params: MixtureParams) -> tuple[Array, Array]:
         """Return the share of each component in each row (n, K), and the log density of each row (n,)."""

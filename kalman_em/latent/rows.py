@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,12 +58,38 @@ class PatternedRows:
         """Whether nothing is missing."""
         return len(self.patterns) == 1 and len(self.patterns[0].observed) == self.dim
 
+    def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[PatternedRows, ...]:
+        """Return the rows in random parts of about equal size, measured from the same centre in the same unit."""
+        part_of = rng.permutation(self.n_rows) % n_parts
+        found: list[list[Pattern]] = [[] for _ in range(n_parts)]
+        counts = np.bincount(part_of, minlength=n_parts)
+        for pattern in self.patterns:
+            of = part_of[pattern.at]
+            order = np.argsort(of, kind="stable")
+            ends = np.cumsum(np.bincount(of, minlength=n_parts))
+            sorted_columns = pattern.columns[:, order]
+            for number, (begin, end) in enumerate(zip(ends - np.diff(ends, prepend=0), ends, strict=True)):
+                if end > begin:
+                    found[number].append(
+                        Pattern(pattern.observed, np.arange(end - begin), frozen(sorted_columns[:, begin:end]))
+                    )
+        return tuple(
+            PatternedRows(self.centre, self.scale, tuple(_numbered(part)), int(n))
+            for part, n in zip(found, counts, strict=True)
+        )
+
     def completed(self) -> Array:
         """Return the rows less the centre, shape (n, p), NaN where nothing was observed."""
         result = np.full((self.n_rows, self.dim), np.nan)
         for pattern in self.patterns:
             result[pattern.at[:, None], pattern.observed] = pattern.columns.T
         return result
+
+
+def _numbered(patterns: list[Pattern]) -> list[Pattern]:
+    """Return patterns whose rows are numbered one pattern after another."""
+    begins = np.cumsum([0, *(len(pattern.at) for pattern in patterns)])
+    return [replace(pattern, at=pattern.at + begin) for pattern, begin in zip(patterns, begins[:-1], strict=True)]
 
 
 def patterned(panel: Panel) -> PatternedRows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import numpy as np
 from kalman_em.em.bound import ExpectsGain
 from kalman_em.em.restarts import RUNAWAY, run_starts
 from kalman_em.em.result import EMIteration, EMResult
+from kalman_em.em.stochastic import Stochastic
 from kalman_em.em.stopping import Stopping
+from kalman_em.em.variants import Annealed, Hard, Incremental, Plain, Variant
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.latent.kinds import kind_of
 from kalman_em.fitting.latent.latent_fit import LatentFit
@@ -19,7 +22,14 @@ from kalman_em.frames import check_regular, to_panel, to_points
 from kalman_em.latent.model import LatentModel, LatentProblem
 from kalman_em.observations import Panel
 
-METHODS = ["em"]
+METHODS: dict[str, Variant] = {
+    "em": Plain(),
+    "plain": Plain(),
+    "hard": Hard(),
+    "annealed": Annealed(),
+    "incremental": Incremental(),
+    "stochastic": Stochastic(),
+}
 # So many more starts are tried where all have lost a component or collapsed.
 MORE_STARTS = 10
 
@@ -30,7 +40,7 @@ def learn_latent(
     *,
     start: Any,
     stopping: Stopping,
-    method: str,
+    method: str | Variant,
     n_starts: int,
     rng: np.random.Generator,
     inputs: Any,
@@ -41,12 +51,20 @@ def learn_latent(
     callback: Callable[[EMIteration[Any]], object] | None,
 ) -> LatentFit:
     """Learn `model` from `data`; the arguments are those of `fit`, checked."""
-    if method not in METHODS:
-        raise InputError(unknown_name("method", method, METHODS))
+    variant = METHODS.get(method) if isinstance(method, str) else method
+    if isinstance(variant, type) or not isinstance(variant, Variant):
+        raise InputError(unknown_name("method", method, list(METHODS)))
     panel = read(model, data, inputs=inputs, time=time, series=series, values=values)
     problem = model.problem(panel)
     em = climbed(
-        problem, start=start, stopping=stopping, n_starts=n_starts, rng=rng, progress=progress, callback=callback
+        problem,
+        variant,
+        start=start,
+        stopping=stopping,
+        n_starts=n_starts,
+        rng=rng,
+        progress=progress,
+        callback=callback,
     )
     return kind_of(model)(model=model, panel=panel, em=em)
 
@@ -79,6 +97,7 @@ def read(
 
 def climbed(
     problem: LatentProblem[Any, Any],
+    variant: Variant,
     *,
     start: Any,
     stopping: Stopping,
@@ -99,7 +118,13 @@ def climbed(
 
     def run(some: list[Any]) -> EMResult[Any]:
         found, _ = run_starts(
-            problem, some, stopping=stopping, callback=callback, progress=progress, record_bound=keeps_bound
+            problem,
+            some,
+            stopping=stopping,
+            callback=callback,
+            progress=progress,
+            record_bound=keeps_bound,
+            climb=partial(variant.run, rng=rng),
         )
         return found
 
