@@ -16,7 +16,7 @@ PROPERTIES = [name for name in dir(kem.Fit) if not name.startswith("_") and name
 # What a caller may do wrong is said; these take nothing that could be wrong, or are not called.
 RAISES_NOTHING = {
     *("EMIteration", "EMProblem", "Fit", "InputError", "NumericalError", "StopReason"),
-    *("Diagonal", "Diffuse", "Full", "Isotropic"),
+    *("Diagonal", "Diffuse", "Full", "Hard", "Isotropic"),
 }
 
 
