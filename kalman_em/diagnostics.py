@@ -182,6 +182,11 @@ def nees(means: Array, covs: Array, truth: Any) -> Array:
     >>> nees(np.zeros((1, 2)), np.diag([1.0, 4.0])[None], [[1.0, 2.0]]).tolist()
     [2.0]
     """
+    for name, value in (("means", means), ("covs", covs)):
+        if not isinstance(value, np.ndarray):
+            raise InputError(f"{name}: expected an array, as in states.smoothed_{name}, got {type(value).__name__}")
+    if means.ndim != 2:
+        raise InputError(f"means: expected shape (T, d), got {means.shape}")
     known = as_floats(truth, "truth")
     check_shape(known, means.shape, "truth")
     check_shape(covs, (*means.shape, means.shape[1]), "covs")

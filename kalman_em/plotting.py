@@ -25,6 +25,7 @@ from kalman_em.fitting.result import Fit
 from kalman_em.fitting.signal import signal_moments
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import checked_levels, intervals, level_text
+from kalman_em.models.titles import model_title
 
 # Okabe and Ito's palette: distinct to colour-blind readers, and in grey.
 DATA, SIGNAL, AHEAD, ACCENT = "#4d4d4d", "#0072b2", "#d55e00", "#009e73"
@@ -439,7 +440,7 @@ def _fit_title(fitted: Fit, series: Hashable | None, positions: Sequence[int]) -
     if len(positions) < len(names):
         of += f" ({len(positions)} of {len(names)} columns shown)" if len(positions) == 1 else f" of {len(names)}"
     which = f", series {series}" if fitted.panel.n_series > 1 else ""
-    return f"{type(fitted.model).__name__} of {of}{which}"
+    return f"{model_title(fitted.model)} of {of}{which}"
 
 
 def _em_title(em: EMResult[Any]) -> str:

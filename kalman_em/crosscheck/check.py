@@ -22,6 +22,7 @@ from kalman_em.linalg import smallest_scaled_eigenvalue
 from kalman_em.models.leading import with_leading_rows
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import COVARIANCES
+from kalman_em.models.titles import model_title
 from kalman_em.systems import LinearGaussianSystem
 
 # Data that vary by less than this meet statsmodels' absolute tolerances.
@@ -81,7 +82,7 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
     compared, best = _compared(climbs, basis)
     not_comparable = _not_comparable(fitted, point.log_likelihood)
     return CrossCheck(
-        model=type(fitted.model).__name__,
+        model=model_title(fitted.model),
         version=str(statsmodels.__version__),
         log_likelihood=fitted.log_likelihood,
         statsmodels_log_likelihood=point.log_likelihood,

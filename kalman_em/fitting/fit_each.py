@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,12 @@ import pandas as pd
 
 from kalman_em.em.bar import progress_bar
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
-from kalman_em.errors import InputError
+from kalman_em.fitting.gathering import series_of
 from kalman_em.fitting.learning import Learnt, check_arguments, generator
 from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.threads import checked_threads, shared_out
 from kalman_em.fitting.together import Settings, chunks_of, learn_together
-from kalman_em.frames import to_panel
 from kalman_em.models.model import Model
-from kalman_em.observations import Observations, Panel
 
 
 def fit_each(
@@ -71,8 +69,8 @@ def fit_each(
     Raises
     ------
     InputError
-        If an argument cannot be used, or the data cannot be read as series; what is wrong with one series alone is
-        among its `failures`.
+        If an argument cannot be used, or no series can be read; what is wrong with one series alone, text or a time
+        stamp twice, is among its `failures`.
 
     Examples
     --------
@@ -95,10 +93,9 @@ def fit_each(
     )
     obs_dim = getattr(model, "obs_dim", None)
     columns: dict[str, Any] = {"inputs": inputs, "time": time, "series": series, "values": values}
-    several = _series_of(panel, wide, columns, obs_dim)
+    several, errors = series_of(panel, wide, columns, obs_dim)
     keys, found = list(several.keys or ()), several.series
     learnt: dict[Hashable, Learnt] = {}
-    errors: dict[Hashable, str] = {}
     with progress_bar(len(found), "fit_each", "series", shown=progress) as bar:
 
         def told(n: int) -> None:
@@ -124,64 +121,3 @@ def fit_each(
         series_name="series" if series is None else str(series),
         time_name=str(time if time is not None else next(iter(names - {None}), "time")),
     )
-
-
-def _series_of(data: Any, wide: Any, columns: dict[str, Any], obs_dim: int | None) -> Panel:
-    """Return the series of whatever a user holds; series without any value come too, to be among the failures."""
-    if not isinstance(wide, bool):
-        raise InputError(f"wide: expected True or False, got {wide!r}")
-    if wide:
-        return _columns_as_series(data, columns)
-    if isinstance(data, Mapping) and not isinstance(data, pd.DataFrame):
-        return _one_by_one(list(data.items()), columns, obs_dim)
-    if isinstance(data, list | tuple) and not (data and all(np.isscalar(item) or item is None for item in data)):
-        return _one_by_one(list(enumerate(data)), columns, obs_dim)
-    if isinstance(data, pd.DataFrame) and columns["series"] is None:
-        raise InputError(
-            "series: expected the column of a long DataFrame that says which series a row belongs to, got None; for a "
-            "table with one series a column pass wide=True, for a single series of several values use fit"
-        )
-    if not isinstance(data, Panel | pd.DataFrame):
-        raise InputError(
-            "panel: expected a Panel, a long DataFrame with series=, a wide DataFrame with wide=True, or a dict or "
-            f"list of series, got {type(data).__name__}"
-        )
-    return to_panel(data, **columns, obs_dim=obs_dim, allow_unobserved=True)
-
-
-def _one_by_one(items: list[tuple[Hashable, Any]], columns: dict[str, Any], obs_dim: int | None) -> Panel:
-    for argument, value in columns.items():
-        if value is not None:
-            raise InputError(
-                f"{argument}: names a column of a long DataFrame, got {value!r} with a dict or list of series"
-            )
-    if not items:
-        raise InputError("panel: expected at least one series, got none")
-    found = []
-    for key, one in items:
-        try:
-            found.append(to_panel(one, obs_dim=obs_dim, allow_unobserved=True).series[0])
-        except InputError as error:
-            raise InputError(f"panel: series {key!r}: {error}") from error
-    names = found[0].names
-    if obs_dim in (None, 1) and all(one.obs_dim == 1 for one in found):
-        # Series of one column may each have a name of their own, as the columns of a table have.
-        found = [
-            Observations(one.values, times=one.times, index=one.index, names=names, inputs=one.inputs) for one in found
-        ]
-    return Panel(tuple(found), keys=tuple(key for key, _ in items))
-
-
-def _columns_as_series(data: Any, columns: dict[str, Any]) -> Panel:
-    if not isinstance(data, pd.DataFrame):
-        raise InputError(f"wide: expected a DataFrame with one series a column, got {type(data).__name__}")
-    for argument in ("series", "inputs"):
-        if columns[argument] is not None:
-            raise InputError(f"{argument}: expected None with wide=True, whose columns are the series")
-    table = to_panel(data, time=columns["time"], values=columns["values"], allow_unobserved=True).series[0]
-    found = []
-    for column in range(table.obs_dim):
-        seen = np.flatnonzero(~table.is_missing[:, column])
-        rows = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, table.n_steps)
-        found.append(Observations(table.values[rows, column : column + 1], index=table.index[rows], names=("value",)))
-    return Panel(tuple(found), keys=table.names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.leading import n_leading
 from kalman_em.models.motion import Discretized
 from kalman_em.posteriors import FilteredStates
+from kalman_em.systems import LinearGaussianSystem
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,6 +69,36 @@ class Hindsight(Estimates):
             index=self._series(series).index,
             state_names=self.specification.state_names,
         )
+
+    def system_at_first_row(self, series: Hashable | None = None) -> LinearGaussianSystem:
+        """Return the system with the prior at the first row of a series: what `kalman_filter` takes beside its rows.
+
+        Where the model states its prior one step before the first row (``initial_step="before"``), `system` begins
+        there, with a row to which no observation belongs; here that step has been taken:
+        m becomes F m + b and P becomes F P F' + G Q G'. Elsewhere this is `system` itself.
+
+        Raises
+        ------
+        InputError
+            If the prior is one step before, and a parameter varies in time or the prior is diffuse.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> nile = kem.datasets.load("nile")["flow"]
+        >>> level = kem.LinearGaussian(1, 1, transition_matrix=kem.Fixed([[1.0]]), observation_offset=kem.Full())
+        >>> fitted = kem.fit(level, nile, stopping=kem.Stopping(max_iterations=20))
+        >>> filtered = kem.kalman_filter(fitted.system_at_first_row(), kem.Observations(nile.to_numpy()[:, None]))
+        >>> abs(filtered.log_likelihood - fitted.log_likelihood) < 1e-9
+        True
+        """
+        if not n_leading(self.specification):
+            return self.system
+        self.specification.check_known_elsewhere("a system that begins at the first row")
+        if self.system.has_diffuse:
+            raise InputError("initial_cov: a diffuse prior one step before has no covariance at the first row")
+        taken = self._filtered(series)
+        return replace(self.system, initial_mean=taken.predicted_means[1], initial_cov=taken.predicted_covs[1])
 
     def smooth(self, series: Hashable | None = None, *, times: Any = None) -> LabelledSmoothedStates:
         """Return the states given all data; `series` names one of a panel.

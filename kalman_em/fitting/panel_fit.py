@@ -16,6 +16,7 @@ from kalman_em.fitting.result import Fit
 from kalman_em.fitting.summary import Summary
 from kalman_em.frames import checked_levels
 from kalman_em.models.model import Model
+from kalman_em.models.titles import model_title
 
 # Quantiles of the parameters that a summary shows.
 QUANTILES = (0.05, 0.5, 0.95)
@@ -79,7 +80,7 @@ class PanelFit(Mapping[Hashable, Fit]):
     def __repr__(self) -> str:
         counts = self._stop_reasons()
         parts = [f"{n} {reason}" for reason, n in counts.items()] + ([f"{len(self.errors)} failed"] * bool(self.errors))
-        return f"PanelFit({type(self.model).__name__}: {len(self) + len(self.errors)} series, {', '.join(parts)})"
+        return f"PanelFit({model_title(self.model)}: {len(self) + len(self.errors)} series, {', '.join(parts)})"
 
     def failures(self) -> pd.DataFrame:
         """Return the series without a fit, one row each: ``reason``, indexed by series.
@@ -197,7 +198,7 @@ class PanelFit(Mapping[Hashable, Fit]):
         converged               2
         ...
         """
-        lines = [f"{type(self.model).__name__} of each of {len(self) + len(self.errors)} series", "=" * WIDTH]
+        lines = [f"{model_title(self.model)} of each of {len(self) + len(self.errors)} series", "=" * WIDTH]
         lines += [f"{reason:<24}{n}" for reason, n in self._stop_reasons().items()]
         lines += [f"{'failed':<24}{len(self.errors)}"] * bool(self.errors)
         if len(self):

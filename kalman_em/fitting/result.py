@@ -43,7 +43,8 @@ class Fit(Hindsight):
     params : Parameters
         The learnt and the fixed parameters, by name.
     system : LinearGaussianSystem
-        Every matrix of the state-space form at those parameters.
+        Every matrix of the state-space form at those parameters, the prior where the model states it;
+        `system_at_first_row` has it at the first row of the data in any case.
     numerics : str
         "square_root" if EM carried factors of covariances, asked to or because it needed them; else "standard".
 

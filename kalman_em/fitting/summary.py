@@ -14,7 +14,7 @@ from kalman_em.fitting.uncertainty import StandardErrors
 from kalman_em.inference.numerics import STANDARD
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.specification import Specification
-from kalman_em.models.structural import Structural
+from kalman_em.models.titles import model_title
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -78,8 +78,18 @@ def summarised(fitted: Summarised, errors: StandardErrors | None = None) -> Summ
         *_generalised(fitted.specification),
         *_about(errors),
         *_numerics(fitted),
+        *_clock(fitted),
     ]
     return Summary("\n".join(lines))
+
+
+def _clock(fitted: Summarised) -> list[str]:
+    """Return a line if a model in continuous time had rows without time stamps."""
+    if fitted.specification.dynamics is None:
+        return []
+    counted = all(isinstance(one.index, pd.RangeIndex) and one.index.start == 0 for one in fitted.panel)
+    unit = getattr(fitted.model, "time_unit", "s")
+    return wrapped(f"Time: the rows came without time stamps and count as 1 {unit} apart.") if counted else []
 
 
 def _numerics(fitted: Summarised) -> list[str]:
@@ -108,12 +118,7 @@ def _in_series(panel: Panel) -> str:
 def _title(fitted: Summarised) -> str:
     panel = fitted.panel
     columns = ", ".join(panel.names[:4]) + (", ..." if len(panel.names) > 4 else "")
-    return f"{_model_name(fitted.model)} of {columns}"
-
-
-def _model_name(model: object) -> str:
-    parts = model.components if isinstance(model, Structural) else (model,)
-    return " + ".join(type(part).__name__ for part in parts)
+    return f"{model_title(fitted.model)} of {columns}"
 
 
 def _facts(fitted: Summarised) -> list[str]:

@@ -17,7 +17,9 @@ from kalman_em.frames.spacing import Grid, grid_of, has_spacing, step_text
 EACH_ROW_A_STEP = "if every row is one step whatever its label, drop the labels with data.reset_index(drop=True)"
 
 
-def as_index(labels: Any, where: str) -> pd.Index[Any]:
+def as_index(
+    labels: Any, where: str, *, sorting: str = "data.sort_index()", is_of_series: bool = False
+) -> pd.Index[Any]:
     """Return `labels` as a pandas index that can name rows: one level, nothing missing, distinct, in order.
 
     Labels that are not dates, periods, durations or numbers need not be in order, only distinct.
@@ -28,6 +30,10 @@ def as_index(labels: Any, where: str) -> pd.Index[Any]:
         One label a row.
     where : str
         What the message calls them, such as ``"data: index"``.
+    sorting : str
+        What puts the rows in order, for the message.
+    is_of_series : bool
+        Whether they are those of one series of several, told apart already.
 
     Raises
     ------
@@ -50,15 +56,20 @@ def as_index(labels: Any, where: str) -> pd.Index[Any]:
         raise InputError(f"{where}: expected a label in every row, got {index[missing][0]} at row {_first(missing)}")
     repeated = np.asarray(index.duplicated())
     if repeated.any():
+        advice = (
+            "keep one of them, or take their mean"
+            if is_of_series
+            else "a long frame of several series needs series= (the column that tells them apart)"
+        )
         raise InputError(
-            f"{where}: expected distinct labels, got {shown(index[repeated][0])} again at row "
-            f"{_first(repeated)}; a long frame of several series needs series= (the column that tells them apart)"
+            f"{where}: expected distinct labels, got {shown(index[repeated][0])} again at row {_first(repeated)}"
+            f"{' of the series' if is_of_series else ''}; {advice}"
         )
     if has_spacing(index) and not index.is_monotonic_increasing:
         row = _first(np.asarray(index[1:] < index[:-1])) + 1
         raise InputError(
             f"{where}: expected labels in time order, got {shown(index[row])} after {shown(index[row - 1])} "
-            f"at row {row}; sort the rows first, as with data.sort_index()"
+            f"at row {row}{' of the series' if is_of_series else ''}; sort the rows first, as with {sorting}"
         )
     return index
 

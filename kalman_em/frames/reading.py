@@ -199,7 +199,7 @@ def _from_frame(frame: pd.DataFrame, inputs: Any, time: Any, series: Any, values
     rows = table_floats(frame, columns, "data")
     known = table_floats(frame, input_columns, "inputs", flags=True) if by_name else None
     groups = _series_rows(frame, series)
-    indexes = [_row_labels(frame, time, at, key) for key, at in groups]
+    indexes = [_row_labels(frame, time, at, key, series) for key, at in groups]
     if known is not None:
         _check_inputs_known(known, [repr(column) for column in input_columns], frame.index)
     elif inputs is not None:
@@ -246,7 +246,7 @@ def _series_rows(frame: pd.DataFrame, series: Any) -> list[tuple[Hashable, IntAr
     return list(zip(keys.tolist(), np.split(order, bounds), strict=True))
 
 
-def _row_labels(frame: pd.DataFrame, time: Any, at: IntArray, key: Hashable) -> pd.Index[Any]:
+def _row_labels(frame: pd.DataFrame, time: Any, at: IntArray, key: Hashable, series: Any) -> pd.Index[Any]:
     of_series = "" if key is None else f" of series {key!r}"
     if time is not None:
         column = frame[time].iloc[at]
@@ -255,10 +255,14 @@ def _row_labels(frame: pd.DataFrame, time: Any, at: IntArray, key: Hashable) -> 
                 f"time: expected dates, periods or numbers in column {time!r}, got {column.iloc[0]!r} "
                 f"({type(column.iloc[0]).__name__}); turn text into dates with pd.to_datetime"
             )
-        return as_index(pd.Index(column, name=time), f"time: column {time!r}{of_series}")
+        by = [time] if series is None else [series, time]
+        sorting = f"data.sort_values({by if len(by) > 1 else time!r})"
+        where = f"time: column {time!r}{of_series}"
+        return as_index(pd.Index(column, name=time), where, sorting=sorting, is_of_series=series is not None)
     if key is not None and isinstance(frame.index, pd.RangeIndex):
         return pd.RangeIndex(len(at))  # a row number of the long frame says nothing of the time within a series
-    return as_index(frame.index if key is None else frame.index[at], f"data: index{of_series}")
+    labels = frame.index if key is None else frame.index[at]
+    return as_index(labels, f"data: index{of_series}", is_of_series=series is not None)
 
 
 def _labels_for_inputs(inputs: Any, frame: pd.DataFrame, indexes: list[pd.Index[Any]]) -> pd.Index[Any]:

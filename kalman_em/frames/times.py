@@ -77,7 +77,7 @@ def ahead_of(one: Observations, labels: Any, unit: str) -> tuple[pd.Index[Any], 
     InputError
         If they are not in order, of another kind than those of the series, or not after its last.
     """
-    index = as_index(labels, "times")
+    index = _as_labels_of(one, labels)
     times = _times_like(one, index, unit)
     last = _own_times(one)[-1]
     if times[0] <= last:
@@ -87,7 +87,7 @@ def ahead_of(one: Observations, labels: Any, unit: str) -> tuple[pd.Index[Any], 
 
 def among(one: Observations, labels: Any, unit: str) -> tuple[pd.Index[Any], Array]:
     """Return labels for any places of a series, between its rows or beyond them, checked, and their times."""
-    index = as_index(labels, "times")
+    index = _as_labels_of(one, labels)
     return index.rename(one.index.name), _times_like(one, index, unit)
 
 
@@ -113,12 +113,25 @@ def continued_times(one: Observations, steps: int, unit: str) -> tuple[pd.Index[
     own = _own_times(one)
     if len(own) < 2:
         raise InputError("times: expected the times to forecast, because the series has one row, got None")
+    if isinstance(one.index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        # The gap in ticks of the index: in hours, say, 23 minutes are no round number.
+        gap_in_ticks = pd.Series(one.index).diff().median()
+        labels = pd.Index([one.index[-1] + gap_in_ticks * k for k in range(1, steps + 1)], name=one.index.name)
+        return labels, times_of(labels, one.index, unit)
     gap = float(np.median(np.diff(own)))
     ahead = own[-1] + gap * np.arange(1, steps + 1)
-    if isinstance(one.index, pd.DatetimeIndex | pd.TimedeltaIndex):
-        labels = [one.index[-1] + pd.Timedelta(f"1{unit}") * (gap * k) for k in range(1, steps + 1)]
-        return pd.Index(labels, name=one.index.name), ahead
     return pd.Index(ahead, name=one.index.name), ahead
+
+
+def _as_labels_of(one: Observations, labels: Any) -> pd.Index[Any]:
+    """Return labels for the rows of a series; text is read as dates where the series has dates."""
+    index = as_index(labels, "times")
+    if isinstance(one.index, pd.DatetimeIndex) and all(isinstance(label, str) for label in index):
+        try:
+            return as_index(pd.DatetimeIndex(index), "times")
+        except ValueError as error:
+            raise InputError(f"times: expected dates, as the series has, got {shown(index[0])}") from error
+    return index
 
 
 def _times_like(one: Observations, index: pd.Index[Any], unit: str) -> Array:

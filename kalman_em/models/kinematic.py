@@ -12,7 +12,7 @@ from kalman_em.dynamics import Dynamics, Noise
 from kalman_em.em.forms import Diagonal, Diffuse, Isotropic, check_initial_forms, checked_covariance_form
 from kalman_em.errors import InputError
 from kalman_em.models.keywords import checks_keywords
-from kalman_em.models.measuring import forms_of, seen_by, sensors_of
+from kalman_em.models.measuring import check_columns, forms_of, seen_by, sensors_of
 from kalman_em.models.motion import (
     Discretized,
     check_time_unit,
@@ -91,6 +91,7 @@ class Kinematic:
     def specify(self, panel: Panel) -> Specification:
         """Return the specification for the time stamps of `panel`."""
         sensors = sensors_of(self.measured, self.quantities)
+        check_columns(sensors, self.dim, panel.names or ())
         return moving_specification(
             panel,
             dynamics=self.first_dynamics(panel),

@@ -64,6 +64,26 @@ def seen_by(sensors: Sensors, forms: Sequence[Any], quantities: Sequence[str], d
     return parts
 
 
+def check_columns(sensors: Sensors, dim: int, names: Sequence[str]) -> None:
+    """Refuse columns whose names, ``<sensor>.<value>``, say that they are those of other sensors.
+
+    Only where every name begins with that of a sensor: names that say nothing are taken as they come.
+
+    Raises
+    ------
+    InputError
+        If they are in another order than the sensors.
+    """
+    said = [name.partition(".")[0] for name in names]
+    expected = [sensor for sensor, measured in sensors for _ in range(dim * len(measured))]
+    if set(said) <= {sensor for sensor, _ in sensors} and said != expected:
+        order = ", ".join(f"{sensor!r} ({dim * len(measured)})" for sensor, measured in sensors)
+        raise InputError(
+            f"values: expected the columns of the sensors in the order of measured=, {order}, got {', '.join(names)}; "
+            "list the columns in that order, or the sensors in sensor_columns(sensors=)"
+        )
+
+
 def _name(sensor: Any) -> str:
     if not isinstance(sensor, str):
         raise InputError(f"measured: expected the name of a sensor, got {sensor!r}")

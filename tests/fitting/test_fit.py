@@ -324,3 +324,14 @@ def test_a_fit_shows_itself_in_one_line(nile):
     several = repr(kem.fit(kem.LocalLevel(level_cov=kem.Diagonal()), panel, stopping=kem.Stopping(max_iterations=1)))
     assert several.startswith("Fit(LocalLevel of y1, y2, y3, y4, ...: 27 rows in 3 series, log-likelihood -")
     assert "\n" not in several
+
+
+def test_the_system_at_the_first_row_gives_the_likelihood_of_the_fit():
+    rng = np.random.default_rng(5)
+    y = np.cumsum(rng.normal(size=(60, 2)), axis=0)
+    y[3, 1] = np.nan
+    fitted = kem.fit(kem.LinearGaussian(2, 2), y, stopping=kem.Stopping(max_iterations=15))
+    own = kem.kalman_filter(fitted.system_at_first_row(), kem.Observations(y))
+    assert own.log_likelihood == pytest.approx(fitted.log_likelihood, abs=1e-9)
+    level = kem.fit(kem.LocalLevel(), y[:, 0], stopping=kem.Stopping(max_iterations=2))
+    assert level.system_at_first_row() is level.system

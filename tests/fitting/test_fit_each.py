@@ -221,3 +221,44 @@ def test_bad_input_is_named(name):
     arguments, options, message = BAD[name]
     with pytest.raises(kem.InputError, match=message):
         kem.fit_each(kem.LocalLevel(), *arguments, **options)
+
+
+QUICK = {"stopping": kem.Stopping(max_iterations=2)}
+
+
+def test_a_series_that_cannot_be_read_stops_no_other():
+    fits = kem.fit_each(
+        kem.LocalLevel(), {"a": [1.0, 2, 3, 2], "b": [1, np.inf, 2], "c": ["x", 1], "d": [3.0, 2, 2]}, **QUICK
+    )
+    assert list(fits) == ["a", "d"]
+    assert list(fits.failures().index) == ["b", "c"]
+    assert "holds inf" in fits.failures().loc["b", "reason"]
+    assert "text such as 'x'" in fits.failures().loc["c", "reason"]
+
+
+def test_nor_does_one_of_a_long_table():
+    table = pd.DataFrame(
+        {"id": list("aaaabbbbcccc"), "t": [0, 1, 2, 3, 0, 1, 1, 2, 0, 1, 2, 3], "x": [1.0, 2, 3, 2] * 3}
+    )
+    fits = kem.fit_each(kem.LocalLevel(), table, series="id", time="t", **QUICK)
+    assert list(fits) == ["a", "c"]
+    assert "of series 'b': expected distinct labels, got 1 again" in fits.failures().loc["b", "reason"]
+    alone = kem.fit(kem.LocalLevel(), table[table["id"] == "c"].set_index("t")["x"], **QUICK)
+    assert fits["c"].log_likelihood == pytest.approx(alone.log_likelihood, rel=1e-12)
+
+
+def test_nor_does_a_column_of_a_wide_table():
+    table = pd.DataFrame({"a": [1.0, 2, 3, 2, 1], "b": [1.0, np.inf, 3, 2, 1], "c": [np.nan, 2, 1, 4, 5]})
+    fits = kem.fit_each(kem.LocalLevel(), table, wide=True, **QUICK)
+    assert list(fits) == ["a", "c"]
+    assert len(fits["c"].panel.series[0].index) == 4
+    assert "column 'b' holds inf at 1" in fits.failures().loc["b", "reason"]
+
+
+def test_what_is_wrong_with_all_series_is_an_error():
+    table = pd.DataFrame({"t": [0, 2, 1], "a": [1.0, 2.0, 3.0], "b": [1.0, 2.0, 3.0]})
+    with pytest.raises(kem.InputError, match="time: column 't': expected labels in time order"):
+        kem.fit_each(kem.LocalLevel(), table, wide=True, time="t")
+    long = pd.DataFrame({"id": ["a", None], "x": [1.0, 2.0]})
+    with pytest.raises(kem.InputError, match="series: expected an id in every row"):
+        kem.fit_each(kem.LocalLevel(), long, series="id")

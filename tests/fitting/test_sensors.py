@@ -91,3 +91,15 @@ def test_what_does_not_fit_is_named(stream):
     for act, said in cases:
         with pytest.raises(kem.InputError, match=said):
             act()
+
+
+def test_columns_in_another_order_than_the_sensors_are_refused(stream):
+    model = kem.ConstantVelocity(measured={"radar": "position", "gps": ("position", "velocity")})
+    wide = kem.sensor_columns(
+        stream, sensor="by", time="t", series="track", values=["x", "v"], sensors=["gps", "radar"]
+    )
+    with pytest.raises(kem.InputError, match=r"values: .* 'radar' \(1\), 'gps' \(2\), got gps.x, gps.v, radar"):
+        kem.fit(model, wide, time="t", series="track")
+    unnamed = wide.rename(columns={"gps.x": "a", "gps.v": "b", "radar.x": "c"})
+    quick = kem.Stopping(max_iterations=1)
+    assert kem.fit(model, unnamed, time="t", series="track", stopping=quick).panel.names == ("a", "b", "c")

@@ -49,3 +49,12 @@ def test_missing_entries_are_not_counted_as_observed():
     values[3:8, 0] = np.nan
     facts = [line for line in lines_of(kem.fit(kem.LocalLevel(), values, stopping=SHORT)) if "observed values" in line]
     assert facts[0].startswith("observed values  55 of 60")
+
+
+def test_rows_without_time_stamps_are_said_to_count_as_one_apart():
+    model, quick = kem.ConstantVelocity(time_unit="min"), kem.Stopping(max_iterations=1)
+    said = "Time: the rows came without time stamps and count as 1 min apart."
+    values = [0.0, 1.0, 2.5, 2.9, 4.2]
+    assert said in str(kem.fit(model, values, stopping=quick).summary())
+    stamped = kem.Observations(np.array(values)[:, None], times=[0.0, 1.0, 2.0, 3.0, 4.0])
+    assert said not in str(kem.fit(model, stamped, stopping=quick).summary())

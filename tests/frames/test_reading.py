@@ -440,3 +440,20 @@ def test_input_rows_serve_labels_ahead() -> None:
     assert input_rows(pd.Series([1.0, 2.0], index=ahead), ahead).tolist() == [[1.0], [2.0]]
     with pytest.raises(InputError, match="inputs: expected 2 rows, one a row of data, got 3"):
         input_rows([1.0, 2.0, 3.0], ahead)
+
+
+@pytest.mark.parametrize(
+    ("times", "ids", "said"),
+    [
+        ([0.0, 2.0, 1.0, 3.0], None, r"got 1.0 after 2.0 at row 2; .* data.sort_values\('t'\)"),
+        ([0.0, 2.0, 1.0, 3.0], "aaab", r"of series 'a'.* at row 2 of the series; .*data.sort_values\(\['id', 't'\]\)"),
+        ([0.0, 2.0, 2.0, 3.0], "aaab", r"of series 'a'.* again at row 2 of the series; keep one of them"),
+        ([0.0, 2.0, 2.0, 3.0], None, r"again at row 2; a long frame of several series needs series="),
+    ],
+)
+def test_the_advice_on_time_stamps_is_for_the_frame_at_hand(times, ids, said):
+    frame = pd.DataFrame({"t": times, "x": 1.0})
+    if ids is not None:
+        frame["id"] = list(ids)
+    with pytest.raises(InputError, match=said):
+        to_panel(frame, time="t", series=None if ids is None else "id")
