@@ -7,6 +7,7 @@ EM on any problem with an `e_step` and an `m_step`.
 from typing import TYPE_CHECKING, Any
 
 from kalman_em.diagnostics import nees
+from kalman_em.em.accelerated import accelerated
 from kalman_em.em.forms import (
     BlockDiagonal,
     Diagonal,
@@ -24,6 +25,7 @@ from kalman_em.em.forms import (
     Shared,
     Stationary,
 )
+from kalman_em.em.information import observed_information
 from kalman_em.em.loop import run_em
 from kalman_em.em.problem import EMProblem
 from kalman_em.em.restarts import run_starts
@@ -152,6 +154,7 @@ __all__ = [
     "Structural",
     "TimeVaryingRegression",
     "VectorAutoregression",
+    "accelerated",
     "crosscheck",
     "datasets",
     "fit",
@@ -159,6 +162,7 @@ __all__ = [
     "kalman_filter",
     "load",
     "nees",
+    "observed_information",
     "plotting",
     "predict",
     "predict_rows",

@@ -21,6 +21,7 @@ from kalman_em.arrays import Array
 from kalman_em.em.bound import BoundCurve
 from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
+from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.result import Fit
 from kalman_em.fitting.signal import signal_moments
 from kalman_em.forecasting import Forecast
@@ -186,22 +187,31 @@ def _check_fit(fitted: object, units: object) -> None:
         )
 
 
-def plot_em(result: EMResult[Any] | Fit, *, gains: bool = False, ax: Any = None) -> Any:
+def plot_em(
+    result: EMResult[Any] | Fit | LatentFit, *, gains: bool = False, bound: bool = False, ax: Any = None
+) -> Any:
     """Draw the log-likelihood of each iteration of EM and, on request, what each gained on a logarithmic scale.
 
     Parameters
     ----------
-    result : EMResult or Fit
+    result : EMResult, Fit or LatentFit
         What `run_em` returned, or a fit.
     gains : bool
         Whether to draw a second panel: the gain of each iteration. A straight line there is linear convergence; a fall
         of the log-likelihood, which only a variant of EM or rounding can cause, is drawn as a cross at its size.
+    bound : bool
+        Whether to draw the lower bound that each M-step raised, below the log-likelihood; the run must have kept it.
     ax : matplotlib Axes, or two with `gains`, optional
         Where to draw.
 
     Returns
     -------
     Axes, or ndarray of two Axes with `gains`
+
+    Raises
+    ------
+    InputError
+        If `result` is none of these, or the bound was not kept.
 
     Examples
     --------
@@ -210,7 +220,7 @@ def plot_em(result: EMResult[Any] | Fit, *, gains: bool = False, ax: Any = None)
     >>> len(kem.plotting.plot_em(fitted, gains=True))
     2
     """
-    em = result.em if isinstance(result, Fit) else result
+    em = result.em if isinstance(result, Fit | LatentFit) else result
     if not isinstance(em, EMResult):
         raise InputError(f"result: expected an EMResult or a Fit, got {type(result).__name__}")
     axes, _ = _axes(ax, ["log-likelihood", "gain"] if gains else ["log-likelihood"])
@@ -219,6 +229,12 @@ def plot_em(result: EMResult[Any] | Fit, *, gains: bool = False, ax: Any = None)
     axes[0].plot(iterations, em.log_likelihoods, color=SIGNAL, marker="o" if few else "", markersize=4)
     best = (em.best_iteration, em.log_likelihood)
     axes[0].plot(*best, "o", color=AHEAD, markersize=7, label=f"best: {em.log_likelihood:.6g}")
+    if bound:
+        if em.bound_history is None:
+            raise InputError("bound: expected a run that kept it; pass record_bound=True to run_em or fit")
+        kept = np.isfinite(em.bound_history)
+        label = "bound that the M-step raised"
+        axes[0].plot(iterations[1:][kept], em.bound_history[kept], "_", color=AHEAD, markersize=9, label=label)
     axes[0].set_ylabel("log-likelihood")
     axes[0].ticklabel_format(axis="y", useOffset=False)
     axes[0].set_title(_em_title(em))

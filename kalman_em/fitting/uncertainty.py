@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, frozen
+from kalman_em.em.information import inverse_information
 from kalman_em.errors import InputError
 from kalman_em.fitting.starting import named_value
 from kalman_em.inference.rows import Rows
@@ -122,24 +123,13 @@ def standard_errors(
 
 def _covariance(numbers: Numbers, steps: Array) -> tuple[Array, Array]:
     """Return the inverse of the observed information, and the directions that have none, in units of `steps`."""
-    moving = np.flatnonzero(steps > 0.0)
-    cov, directions = np.zeros((len(steps), len(steps))), np.zeros((len(steps), 0))
-    if len(moving) == 0:
-        return cov, directions
-    information = np.zeros((len(moving), len(moving)))
-    for column, k in enumerate(moving):
+    information = np.zeros((len(steps), len(steps)))
+    for k in np.flatnonzero(steps > 0.0):
         step = np.zeros(len(steps))
         step[k] = steps[k]
         up, down = (numbers.score(numbers.start + sign * step)[0] for sign in (1.0, -1.0))
-        information[:, column] = (down - up)[moving] * steps[moving] / (2.0 * STEP**2)
-    eigenvalues, vectors = np.linalg.eigh(0.5 * (information + information.T))
-    known = eigenvalues > NOTHING
-    unit = steps[moving] / STEP
-    kept = vectors[:, known] * unit[:, None]
-    cov[np.ix_(moving, moving)] = (kept / eigenvalues[known]) @ kept.T
-    directions = np.zeros((len(steps), int(np.count_nonzero(~known))))
-    directions[moving] = vectors[:, ~known] * unit[:, None]
-    return cov, directions
+        information[:, k] = (down - up) / (2.0 * steps[k])
+    return inverse_information(information, steps / STEP, NOTHING)
 
 
 def _slopes(

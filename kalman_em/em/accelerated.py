@@ -1,0 +1,130 @@
+"""EM in longer steps, for any problem: squared extrapolation (SQUAREM), taken only where it climbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import numpy as np
+
+from kalman_em.em.extrapolation import stretched
+from kalman_em.em.numbers import numbers_of
+from kalman_em.em.problem import EMProblem, Expectations, Params
+from kalman_em.errors import InputError
+
+# The longest leaps, in steps of EM, one after another until one climbs.
+LONGEST = (np.inf, 16.0, 4.0)
+# What a guess outside the parameters' range may raise: logarithms and roots of what is below 0, shapes refused.
+OUTSIDE = (ArithmeticError, ValueError)
+
+
+@dataclass(frozen=True, eq=False)
+class Accelerated(Generic[Params, Expectations]):
+    """A problem whose M-step is two steps of EM and a leap along them; all else is as in `problem`."""
+
+    problem: EMProblem[Params, Expectations]
+    # The last E-step, by the parameters it was taken at: the loop asks for it again.
+    _latest: list[Any] = field(default_factory=list, repr=False)
+
+    def e_step(self, params: Params) -> tuple[Expectations, float]:
+        """Return the E-step of the problem."""
+        if self._latest and self._latest[0] is params:
+            found: tuple[Expectations, float] = self._latest[1]
+            return found
+        return self.problem.e_step(params)
+
+    def m_step(self, params: Params, expectations: Expectations) -> Params:
+        """Return the parameters of the highest of: a leap along two steps of EM, these two steps.
+
+        A leap is a squared extrapolation (see `stretched`), its numbers those of `numbers_of`.
+        """
+        one = self.problem.m_step(params, expectations)
+        between, height = self.problem.e_step(one)
+        two = self.problem.m_step(one, between)
+        for guess in self._leaps(params, one, two):
+            with np.errstate(all="ignore"):
+                try:
+                    state = self.problem.e_step(guess)
+                except OUTSIDE:
+                    continue
+            # Not lower than the first plain step: so no leap can lower the objective, and no NaN is taken.
+            if state[1] >= height:
+                self._latest[:] = [guess, state]
+                return guess
+        return two
+
+    def _leaps(self, *path: Params) -> Iterator[Params]:
+        vectors = []
+        for params in path:
+            vector, back = numbers_of(self.problem, params)
+            vectors.append(vector)
+        size = np.maximum(np.abs(vectors[0]), np.abs(vectors[-1]))
+        # Each number in units of its own size.
+        unit = np.where(size > 0.0, size, 1.0)
+        last = vectors[-1]
+        for longest in LONGEST:
+            with np.errstate(all="ignore"):
+                moved = unit * stretched([vector / unit for vector in vectors], longest)
+            if not np.isfinite(moved).all() or np.array_equal(moved, last):
+                continue
+            last = moved
+            with suppress(*OUTSIDE):
+                yield back(moved)
+
+    def __getattr__(self, name: str) -> Any:
+        # What else the problem offers to the loop: a measure of change, examinations, the bound.
+        if name.startswith("_") or name == "problem":
+            raise AttributeError(name)
+        return getattr(self.problem, name)
+
+
+def accelerated(problem: EMProblem[Params, Expectations]) -> Accelerated[Params, Expectations]:
+    """Return the same problem with longer steps: each M-step is two of EM and a leap along them, if that climbs.
+
+    Parameters
+    ----------
+    problem : EMProblem
+        Any problem whose parameters are numbers, arrays, dataclasses, mappings or sequences; or one with the methods
+        ``free_numbers(params)`` and ``with_numbers(params, numbers)``, which is best where parameters are bounded.
+
+    Returns
+    -------
+    EMProblem
+        For `run_em` and `run_starts`.
+
+    Raises
+    ------
+    InputError
+        If it has no `e_step` and `m_step`.
+
+    Notes
+    -----
+    The objective never falls: a leap is taken only if it is not below the first of the two steps, and is drawn back
+    towards the second where it fails or cannot be evaluated. The limits are those of EM. An iteration costs about
+    two E-steps and two M-steps; where EM converges at the rate ρ it does the work of many, most where ρ is near 1.
+
+    References
+    ----------
+    Varadhan and Roland, Simple and globally convergent methods for accelerating the convergence of any EM algorithm,
+    Scandinavian Journal of Statistics 35 (2008).
+
+    Examples
+    --------
+    Lifetimes of lamps, 49 of 50 of which still burn after 8 months: nearly all is hidden, and EM creeps.
+
+    >>> import math
+    >>> import kalman_em as kem
+    >>> class Lamps:
+    ...     def e_step(self, mean):
+    ...         return 4.0 + 49 * (8.0 + mean), -math.log(mean) - 396.0 / mean
+    ...     def m_step(self, mean, total_lifetime):
+    ...         return total_lifetime / 50
+    >>> plain, fast = kem.run_em(Lamps(), 1.0), kem.run_em(kem.accelerated(Lamps()), 1.0)
+    >>> round(plain.params), round(fast.params), plain.n_iterations > 10 * fast.n_iterations
+    (396, 396, True)
+    """
+    if isinstance(problem, type) or not isinstance(problem, EMProblem):
+        raise InputError(f"problem: expected an object with methods e_step and m_step, got {problem!r}")
+    return Accelerated(problem)
