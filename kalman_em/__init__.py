@@ -39,6 +39,7 @@ from kalman_em.fitting.fit_each import fit_each
 from kalman_em.fitting.latent.factor_fit import FactorFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.result import Fit
 from kalman_em.forecasting import Forecast
@@ -52,6 +53,7 @@ from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
+from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
@@ -153,6 +155,8 @@ __all__ = [
     "Stopping",
     "Structural",
     "TimeVaryingRegression",
+    "VariationalMixture",
+    "VariationalMixtureFit",
     "VectorAutoregression",
     "accelerated",
     "crosscheck",

@@ -171,3 +171,7 @@ class Divides(EMProblem[Params, Expectations], Protocol[Params, Expectations]):
     def pooled(self, parts: Sequence[tuple[float, Expectations]]) -> Expectations:
         """Return the expectations of all parts together, each counted so many times."""
         ...
+
+    def beside_parts(self, params: Params) -> float:
+        """Return what the objective has beside the sum of those of its parts: of a prior, say."""
+        ...

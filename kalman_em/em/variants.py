@@ -224,7 +224,8 @@ class _InParts:
 
     def e_step(self, params: Any) -> tuple[tuple[Any, ...], float]:
         found = [part.e_step(params) for part in self.parts]
-        return tuple(expectations for expectations, _ in found), float(sum(height for _, height in found))
+        height = float(sum(height for _, height in found)) + self.whole.beside_parts(params)
+        return tuple(expectations for expectations, _ in found), height
 
     def m_step(self, params: Any, expectations: tuple[Any, ...]) -> Any:
         latest = list(expectations)

@@ -13,7 +13,7 @@ from kalman_em.em.forms import Fixed
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.latent.covariances import ComponentStep
 from kalman_em.latent.emissions import log_densities, moments_of, views
-from kalman_em.latent.gaussians import largest_move
+from kalman_em.latent.gaussians import Gaussians, largest_move
 from kalman_em.latent.mixture_params import MixtureParams
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels, gaussians_at_rows
 from kalman_em.latent.moments import Moments, combined, expected_log_density
@@ -46,17 +46,13 @@ class MixtureProblem:
 
         The share of component k in a row is w_k N(x_o; μ_k, Σ_k) over the sum of that over all components.
         """
-        seen, parts = [], []
-        log_weights = params.log_weights[:, None]
-        for view in views(params, self.rows, self.step.needs_diagonal_alone):
-            for block in view.blocks():
-                scores = block.log_densities + log_weights
-                _check_possible(scores, block.at)
-                shares, heights = shares_of(scores, self.temperature)
-                view.add(block, shares)
-                parts.append(float(heights.sum()))
-            seen.append(view)
-        return moments_of(params, seen), float(np.sum(parts))
+        return posterior_moments(
+            params,
+            params.log_weights,
+            self.rows,
+            temperature=self.temperature,
+            diagonal_is_enough=self.step.needs_diagonal_alone,
+        )
 
     def m_step(self, params: MixtureParams, expectations: Moments) -> MixtureParams:
         """Return weights, means and covariances that maximise the expected complete log-likelihood."""
@@ -128,10 +124,15 @@ class MixtureProblem:
         """Return the moments of all parts together, each counted so many times."""
         return combined(parts)
 
+    def beside_parts(self, params: MixtureParams) -> float:
+        """Return 0: the log-likelihood is the sum of those of the parts."""
+        del params
+        return 0.0
+
     def probabilities(self, params: MixtureParams) -> tuple[Array, Array]:
         """Return the share of each component in each row (n, K), and the log density of each row (n,)."""
         scores = (log_densities(params, self.rows) + params.log_weights).T
-        _check_possible(scores, np.arange(self.rows.n_rows))
+        check_possible(scores, np.arange(self.rows.n_rows))
         shares, heights = shares_of(scores, 1.0)
         return shares.T, heights
 
@@ -141,6 +142,30 @@ class MixtureProblem:
     def _expected(self, params: MixtureParams, moments: Moments) -> float:
         lost = moments.counts * np.where(moments.counts > 0.0, params.log_weights, 0.0)
         return expected_log_density(params, moments) + float(lost.sum())
+
+
+def posterior_moments(
+    gaussians: Gaussians,
+    log_weights: Array,
+    rows: PatternedRows,
+    *,
+    temperature: float = 1.0,
+    diagonal_is_enough: bool = False,
+) -> tuple[Moments, float]:
+    """Return the expected moments of rows by component, shared out by weight and density, and the objective.
+
+    The shares of a block of rows are added up while it is in the cache; those of all rows are never laid out.
+    """
+    seen, parts = [], []
+    for view in views(gaussians, rows, diagonal_is_enough):
+        for block in view.blocks():
+            scores = block.log_densities + log_weights[:, None]
+            check_possible(scores, block.at)
+            shares, heights = shares_of(scores, temperature)
+            view.add(block, shares)
+            parts.append(float(heights.sum()))
+        seen.append(view)
+    return moments_of(gaussians, seen), float(np.sum(parts))
 
 
 def shares_of(scores: Array, temperature: float) -> tuple[Array, Array]:
@@ -163,7 +188,7 @@ def shares_of(scores: Array, temperature: float) -> tuple[Array, Array]:
     return shares, highest + temperature * np.log(total)
 
 
-def _check_possible(scores: Array, at: IntArray) -> None:
+def check_possible(scores: Array, at: IntArray) -> None:
     """Raise `NumericalError` naming the first row whose density is 0 for every component."""
     highest = scores.max(axis=0)
     if highest.min() == -np.inf:

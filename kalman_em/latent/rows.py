@@ -58,6 +58,14 @@ class PatternedRows:
         """Whether nothing is missing."""
         return len(self.patterns) == 1 and len(self.patterns[0].observed) == self.dim
 
+    def seen(self) -> PatternedRows:
+        """Return the rows of which something was observed, numbered anew; the same if that is all."""
+        patterns = [pattern for pattern in self.patterns if len(pattern.observed)]
+        if len(patterns) == len(self.patterns):
+            return self
+        whole = [replace(pattern, at=np.arange(len(pattern.at))) for pattern in patterns]
+        return PatternedRows(self.centre, self.scale, tuple(_numbered(whole)), sum(len(one.at) for one in whole))
+
     def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[PatternedRows, ...]:
         """Return the rows in random parts of about equal size, measured from the same centre in the same unit."""
         part_of = rng.permutation(self.n_rows) % n_parts

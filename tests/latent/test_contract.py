@@ -42,6 +42,7 @@ CASES = {
         kem.GaussianMixture(2, covariance=kem.BlockDiagonal([(kem.Full(), 2), (kem.Isotropic(), 1)])),
         clusters(seed=8),
     ),
+    "mixture, Bayesian": (kem.VariationalMixture(3), clusters(seed=10)),
     "mixture, known weights": (kem.GaussianMixture(2, weights=kem.Fixed([0.5, 0.5])), clusters(seed=9, missing=0.0)),
     "factor analysis": (kem.FactorAnalysis(1), columns_of_factors()),
     "factor analysis, complete": (kem.FactorAnalysis(1), columns_of_factors(seed=1, missing=0.0)),

@@ -179,7 +179,7 @@ class MixtureFit(LatentFit):
     @cached_property
     def _posterior(self) -> tuple[Array, Array]:
         problem: Any = self.problem
-        posterior: tuple[Array, Array] = problem.probabilities(self.em.params)
+        posterior: tuple[Array, Array] = replace(problem, rows=patterned(self.panel)).probabilities(self.em.params)
         return posterior
 
     def _own_facts(self) -> list[tuple[str, str]]:
@@ -187,7 +187,7 @@ class MixtureFit(LatentFit):
 
     def _parameter_lines(self) -> list[str]:
         names = list(self.panel.names)
-        sds = np.sqrt(np.diagonal(self.params.covs, axis1=1, axis2=2))
-        table = np.column_stack([self.params.weights, self.params.means, sds])
+        sds = np.sqrt(np.diagonal(self.em.params.covs, axis1=1, axis2=2))
+        table = np.column_stack([self.em.params.weights, self.em.params.means, sds])
         columns = ["weight", *(f"mean {name}" for name in names), *(f"sd {name}" for name in names)]
         return matrix_lines(table, None, [str(k) for k in range(self.n_components)], columns)

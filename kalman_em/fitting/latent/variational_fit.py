@@ -1,0 +1,119 @@
+"""A fitted Bayesian mixture: what it holds of the parameters, how many components are left, draws to come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.arrays import Array, as_count
+from kalman_em.errors import InputError
+from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.learning import generator
+from kalman_em.linalg import square_roots
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class VariationalMixtureFit(MixtureFit):
+    """A fitted `VariationalMixture`; `params` are the numbers of the posterior (see `VariationalParams`).
+
+    `log_likelihood` is the evidence lower bound: it pays for every parameter already, so that it compares models with
+    different numbers of components by itself, and there are no AIC, BIC or ICL.
+
+    Raises
+    ------
+    InputError
+        If a field is of another type; `kalman_em.fit` makes them.
+
+    Examples
+    --------
+    >>> import kalman_em as kem
+    >>> fitted = kem.fit(kem.VariationalMixture(4), kem.datasets.load("nile")["flow"])
+    >>> fitted.weights.sum().round(12).item(), fitted.n_kept <= 4
+    (1.0, True)
+    """
+
+    @property
+    def bound(self) -> float:
+        """The evidence lower bound, exact, with every constant."""
+        return self.log_likelihood
+
+    @property
+    def weights(self) -> Array:
+        """The posterior means of the weights, shape (K,)."""
+        weights: Array = self.em.params.weights
+        return weights
+
+    @property
+    def n_kept(self) -> int:
+        """Number of components with at least one row, in expectation."""
+        return int(np.count_nonzero(self.params.concentrations - self._prior_concentration >= 1.0))
+
+    @property
+    def aic(self) -> float:
+        """None: see `bound`."""
+        raise InputError(_NO_CRITERION.format("AIC"))
+
+    @property
+    def aicc(self) -> float:
+        """None: see `bound`."""
+        raise InputError(_NO_CRITERION.format("AICc"))
+
+    @property
+    def bic(self) -> float:
+        """None: see `bound`."""
+        raise InputError(_NO_CRITERION.format("BIC"))
+
+    @property
+    def icl(self) -> float:
+        """None: see `bound`."""
+        raise InputError(_NO_CRITERION.format("ICL"))
+
+    def sample(self, n: int, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+        """Return `n` rows drawn from the posterior predictive, a mixture of Student's t (Bishop, equation 10.81).
+
+        Parameters
+        ----------
+        n : int
+        seed : int or numpy.random.Generator, optional
+
+        Raises
+        ------
+        InputError
+            If `n` is below 1, or `seed` is none.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.VariationalMixture(2), kem.datasets.load("nile")["flow"])
+        >>> fitted.sample(3, seed=0).shape
+        (3, 2)
+        """
+        rng, n, params = generator(seed), as_count(n, "n"), self.em.params
+        labels = rng.choice(self.n_components, n, p=params.weights)
+        degrees = params.degrees + 1.0 - params.dim
+        # W^-1 (1 + β) / (β (ν + 1 - p)), W^-1 being ν times the covariance that is kept.
+        share = params.degrees * (1.0 + params.mean_precisions) / (params.mean_precisions * degrees)
+        roots = square_roots(params.covs * share[:, None, None])
+        noise = (
+            rng.standard_normal((n, params.dim)) / np.sqrt(rng.chisquare(degrees[labels]) / degrees[labels])[:, None]
+        )
+        values = params.means[labels] + (roots[labels] @ noise[:, :, None])[:, :, 0]
+        return pd.DataFrame(values, columns=list(self.panel.names)).assign(component=labels)
+
+    @property
+    def _prior_concentration(self) -> float:
+        given = getattr(self.model, "concentration", None)
+        return 1.0 / self.n_components if given is None else float(given)
+
+    def _facts(self) -> list[str]:
+        n = sum(one.n_steps for one in self.panel)
+        facts = [
+            ("rows", f"{n}", "lower bound", f"{self.bound:.6g}"),
+            ("observed values", f"{self.n_observed} of {n * self.panel.obs_dim}", "components kept", f"{self.n_kept}"),
+        ]
+        return [f"{a:<16} {b:<26}{c:<16}{d:>19}" for a, b, c, d in facts]
+
+
+_NO_CRITERION = "{}: a Bayesian mixture has none; compare bounds, which pay for every parameter already"
