@@ -407,6 +407,14 @@ def test_a_disagreement_is_said_first():
     agrees, line = verdict(largest_cov_difference=1e-3)
     assert not agrees
     assert "covariances by 0.001 relative" in line
+    lost = {"exact_log_likelihood": -100.0, "statsmodels_log_likelihood": -100.001, "statsmodels_cov_error": 0.2}
+    agrees, line = verdict(**lost)
+    assert agrees
+    assert line.endswith("statsmodels has lost digits there (log-likelihood 1e-05, smoothed covariances 2e-01)")
+    assert verdict(**lost, from_our_estimates=-99.992)[0]  # within what its error may be
+    assert not verdict(**lost, from_our_estimates=-99.98)[0]
+    assert not verdict(**lost, our_cov_error=1e-3)[0]
+    assert not verdict(**(lost | {"exact_log_likelihood": -100.001}))[0]
     agrees, line = verdict(from_own_start=-99.5)
     assert not agrees
     assert "higher by 0.5: our fit is at or near a lower maximum" in line

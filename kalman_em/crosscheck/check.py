@@ -7,11 +7,12 @@ import pandas as pd
 import statsmodels
 
 from kalman_em.arrays import Array
+from kalman_em.crosscheck.arbiter import Judgement, judged
 from kalman_em.crosscheck.coordinates import NoCoordinates, coordinates
 from kalman_em.crosscheck.identification import free_basis_dimension
 from kalman_em.crosscheck.outside import Climb, climb
 from kalman_em.crosscheck.own_start import described, own_start
-from kalman_em.crosscheck.report import SAME_LIKELIHOOD, CrossCheck
+from kalman_em.crosscheck.report import SAME_COVS, SAME_LIKELIHOOD, SAME_SMOOTHER, CrossCheck
 from kalman_em.crosscheck.smoothing import SamePoint, same_point
 from kalman_em.crosscheck.start import outside_start
 from kalman_em.em.stopping import StopReason
@@ -23,6 +24,7 @@ from kalman_em.models.leading import with_leading_rows
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import COVARIANCES
 from kalman_em.models.titles import model_title
+from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
 # Data that vary by less than this meet statsmodels' absolute tolerances.
@@ -81,6 +83,7 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
     basis = free_basis_dimension(specification, system) if any(climbs) else 0
     compared, best = _compared(climbs, basis)
     not_comparable = _not_comparable(fitted, point.log_likelihood)
+    judgement = _judgement(fitted, led, point)
     return CrossCheck(
         model=model_title(fitted.model),
         version=str(statsmodels.__version__),
@@ -104,7 +107,18 @@ def crosscheck(fitted: Fit, *, max_iterations: int = 100) -> CrossCheck:
         notes=_notes(fitted, point, None if not_comparable else best, basis),
         stopped="" if fitted.em.stop_reason.is_converged else str(fitted.em.stop_reason),
         not_comparable=not_comparable,
+        exact_log_likelihood=np.nan if judgement is None else judgement.log_likelihood,
+        our_cov_error=np.nan if judgement is None else judgement.our_cov_error,
+        statsmodels_cov_error=np.nan if judgement is None else judgement.their_cov_error,
     )
+
+
+def _judgement(fitted: Fit, led: Panel, point: SamePoint) -> Judgement | None:
+    """Return a third opinion where the two packages differ at the same parameters."""
+    gap = abs(fitted.log_likelihood - point.log_likelihood) / max(abs(fitted.log_likelihood), 1.0)
+    if gap <= SAME_LIKELIHOOD and point.cov <= SAME_COVS and point.mean_in_sd <= SAME_SMOOTHER:
+        return None
+    return None if point.worst is None else judged(fitted.system, led, point.worst)
 
 
 def _not_comparable(fitted: Fit, outside: float) -> str:

@@ -20,12 +20,23 @@ LEAST_UNIT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
+class WorstRow:
+    """Where the smoothed covariances differ most: the position of the series, the row, and both covariances."""
+
+    series: int
+    row: int
+    ours: Array
+    theirs: Array
+    sd: Array
+
+
+@dataclass(frozen=True, eq=False)
 class SamePoint:
     """What both packages say at the same parameters.
 
     `mean` and `mean_in_sd` are the largest differences of smoothed means, `cov` that of smoothed covariances over
     the product of the two standard deviations. `n_left_out` rows are not compared, and the columns
-    were divided by `unit` (see `same_point`).
+    were divided by `unit` (see `same_point`). `worst` is the row with the largest difference `cov`.
     """
 
     log_likelihood: float
@@ -34,6 +45,7 @@ class SamePoint:
     cov: float
     n_left_out: int
     unit: Array
+    worst: WorstRow | None = None
 
 
 def same_point(
@@ -61,7 +73,7 @@ def same_point(
                 break
         _, total, unit, models = min(tried, key=lambda one: one[0])
         smoothed = [model.ssm.smooth() for model in models]
-    mean, mean_in_sd, cov, left_out = 0.0, 0.0, 0.0, 0
+    mean, mean_in_sd, cov, left_out, worst = 0.0, 0.0, -1.0, 0, None
     for s, (one, theirs) in enumerate(zip(panel, smoothed, strict=True)):
         own = system.of_series(s)
         ours = rts_smoother(own, kalman_filter(own, one))
@@ -73,8 +85,12 @@ def same_point(
         spread = np.abs(ours.smoothed_covs[first:] - covs) / (sd[:, :, None] * sd[:, None, :])
         mean = max(mean, float(difference.max(initial=0.0)))
         mean_in_sd = max(mean_in_sd, float((difference / sd).max(initial=0.0)))
-        cov = max(cov, float(spread.max(initial=0.0)))
-    return SamePoint(total, mean, mean_in_sd, cov, left_out, unit)
+        highest = float(spread.max(initial=0.0))
+        if highest > cov and len(spread):
+            t = int(spread.max(axis=(1, 2)).argmax())
+            worst = WorstRow(s, first + t, ours.smoothed_covs[first + t], covs[t], sd[t])
+        cov = max(cov, highest)
+    return SamePoint(total, mean, mean_in_sd, max(cov, 0.0), left_out, unit, worst)
 
 
 def _log_likelihood(models: list[OutsideModel]) -> float:
