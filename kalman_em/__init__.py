@@ -53,6 +53,7 @@ from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
+from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
@@ -154,6 +155,7 @@ __all__ = [
     "StopReason",
     "Stopping",
     "Structural",
+    "SwitchingLinearGaussian",
     "TimeVaryingRegression",
     "VariationalMixture",
     "VariationalMixtureFit",

@@ -16,6 +16,7 @@ from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.learning import learn_latent
 from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.latent.switching_fit import SwitchingFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.fitting.learning import check_run, generator, learn
 from kalman_em.fitting.result import Fit
@@ -24,6 +25,7 @@ from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.model import LatentModel
+from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.models.model import Model
 
@@ -55,6 +57,8 @@ def fit(model: GaussianHMM, data: Any, **options: Unpack[Options]) -> HMMFit: ..
 def fit(model: MarkovAutoregression, data: Any, **options: Unpack[Options]) -> MarkovAutoregressionFit: ...
 @overload
 def fit(model: VariationalMixture, data: Any, **options: Unpack[Options]) -> VariationalMixtureFit: ...
+@overload
+def fit(model: SwitchingLinearGaussian, data: Any, **options: Unpack[Options]) -> SwitchingFit: ...
 @overload
 def fit(model: LatentModel, data: Any, **options: Unpack[Options]) -> LatentFit: ...
 @overload

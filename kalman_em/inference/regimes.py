@@ -201,9 +201,23 @@ def stationary_probabilities(transition: Array) -> Array:
     >>> stationary_probabilities(np.array([[0.9, 0.1], [0.2, 0.8]])).round(3).tolist()
     [0.667, 0.333]
     """
-    n_regimes = len(transition)
-    # The mean of all powers, by squaring the lazy chain (I + A)/2, which has the same limit and no cycles.
-    moved = 0.5 * (np.eye(n_regimes) + transition)
+    # State by state, as Grassmann, Taksar and Heyman (Operations Research 33 (1985)) do it: nothing is subtracted.
+    moves, n_regimes = transition.copy(), len(transition)
+    for last in range(n_regimes - 1, 0, -1):
+        leave = moves[last, :last].sum()
+        if not leave > 0.0:
+            return _mean_of_powers(transition)
+        moves[:last, last] /= leave
+        moves[:last, :last] += moves[:last, last, None] * moves[last, :last]
+    weights = np.ones(n_regimes)
+    for state in range(1, n_regimes):
+        weights[state] = weights[:state] @ moves[:state, state]
+    return np.asarray(weights / weights.sum())
+
+
+def _mean_of_powers(transition: Array) -> Array:
+    """Return the mean of the rows of the limit of the lazy chain (I + A)/2, by squaring: it has no cycles."""
+    moved = 0.5 * (np.eye(len(transition)) + transition)
     for _ in range(64):
         further = moved @ moved
         further /= further.sum(axis=1, keepdims=True)

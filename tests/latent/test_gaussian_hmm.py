@@ -310,7 +310,7 @@ def test_labels_are_those_of_the_data():
     assert str(fitted.forecast(2).index[0]) == "1985Q1"
     summary = str(fitted.summary())
     assert "regimes          2" in summary
-    assert "transition_matrix" in summary
+    assert "moves between regimes" in summary
 
 
 def test_a_panel_has_labels_by_series_and_needs_a_key_to_forecast():

@@ -24,7 +24,7 @@ class RegimeFit(LatentFit):
     @property
     def n_regimes(self) -> int:
         """Number of regimes, K."""
-        return len(self.params.transition_matrix)
+        return len(self._moves)
 
     def probabilities(self) -> pd.DataFrame:
         """Return the smoothed probabilities: of each regime at each row given all data, shape (n, K)."""
@@ -54,10 +54,15 @@ class RegimeFit(LatentFit):
         ----------
         Hamilton, Time Series Analysis, 1994, section 22.4.
         """
-        leave = 1.0 - np.diagonal(self.params.transition_matrix)
+        leave = 1.0 - np.diagonal(self._moves)
         with np.errstate(divide="ignore"):
             durations = np.where(leave > 0.0, 1.0 / leave, np.inf)
         return pd.Series(durations, index=pd.RangeIndex(self.n_regimes), name="expected_duration")
+
+    @property
+    def _moves(self) -> Array:
+        """The probabilities of the moves between regimes, (K, K)."""
+        return np.asarray(self.params.transition_matrix)
 
     @cached_property
     def _posterior(self) -> RegimePosterior:
@@ -88,6 +93,6 @@ class RegimeFit(LatentFit):
     def _chain_lines(self) -> list[str]:
         """Return the moves and durations as lines of the summary."""
         numbers = [str(k) for k in range(self.n_regimes)]
-        table = np.column_stack([self.params.transition_matrix, self.expected_durations])
+        table = np.column_stack([self._moves, self.expected_durations])
         moves = matrix_lines(table, None, numbers, [*(f"to {k}" for k in numbers), "rows it lasts"])
-        return ["transition_matrix", *("    " + line for line in moves)]
+        return ["moves between regimes", *("    " + line for line in moves)]

@@ -1,0 +1,117 @@
+"""A fitted switching linear-Gaussian system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kalman_em.arrays import Array, as_count
+from kalman_em.fitting.latent.latent_fit import labels_of
+from kalman_em.fitting.latent.regime_fit import RegimeFit
+from kalman_em.fitting.summary import matrix_lines, wrapped
+from kalman_em.inference.arguments import check_generator
+from kalman_em.inference.regimes import draw_path
+from kalman_em.inference.switching_loops import SwitchingMoments
+from kalman_em.linalg import square_roots
+
+SAID = {
+    "kim": "Approximate: at every row the state of each regime is collapsed to one Gaussian (Kim; Barber going back); "
+    "the log-likelihood is that of the filter, no bound.",
+    "variational": "Approximate: states and regimes are independent given the data (variational); the log-likelihood "
+    "is a lower bound of the true one.",
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class SwitchingFit(RegimeFit):
+    """A fitted `SwitchingLinearGaussian`; all that it tells is approximate, as the model's notes and `summary` say.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kalman_em as kem
+    >>> rng = np.random.default_rng(0)
+    >>> level = np.cumsum(rng.normal(size=90) * np.repeat([0.05, 2.0, 0.05], 30))
+    >>> model = kem.SwitchingLinearGaussian(
+    ...     2, 1, 1, transition_matrix=kem.Fixed([[1.0]]), observation_matrix=kem.Fixed([[1.0]]))
+    >>> fitted = kem.fit(model, level + 0.5 * rng.normal(size=90), stopping=kem.Stopping(parameter_tolerance=1e-2))
+    >>> fitted.states().columns.tolist()
+    ['x1', 'x1_sd']
+    >>> int(fitted.path().iloc[45])
+    1
+    """
+
+    def path(self) -> pd.Series[int]:
+        """Return the regime that is most probable at each row by itself, given all data.
+
+        The likeliest path as a whole would need the sum over all paths of states.
+        """
+        path = np.asarray(self._posterior.smoothed.argmax(axis=1), dtype=np.int64)
+        return pd.Series(path, index=labels_of(self.panel), name="regime")
+
+    def states(self) -> pd.DataFrame:
+        """Return means and standard deviations of the states given all data, over the regimes together."""
+        found = self._moments
+        weights, means = found.probabilities, found.means
+        mean = np.einsum("tk,tkd->td", weights, means)
+        variances = np.diagonal(found.covs, axis1=2, axis2=3) + (means - mean[:, None]) ** 2
+        sds = np.sqrt(np.einsum("tk,tkd->td", weights, variances))
+        names = [f"x{i + 1}" for i in range(mean.shape[1])]
+        columns = {
+            f"{name}{end}": part[:, i] for i, name in enumerate(names) for end, part in (("", mean), ("_sd", sds))
+        }
+        return pd.DataFrame(columns, index=labels_of(self.panel))
+
+    def sample(self, n_steps: int, *, rng: np.random.Generator) -> pd.DataFrame:
+        """Return a series drawn from the fitted model: its columns, and the ``regime`` of each row.
+
+        Raises
+        ------
+        InputError
+            If `n_steps` is no whole number of at least 1, or `rng` is no generator.
+        """
+        n_steps = as_count(n_steps, "n_steps")
+        check_generator(rng)
+        params, d = self.em.params, self.em.params.state_dim
+        path = draw_path(n_steps, params.regime_initial_probabilities, params.regime_transition_matrix, rng)
+        moves, matrices = params.of_regimes("transition_matrix"), params.of_regimes("observation_matrix")
+        drives = square_roots(params.of_regimes("transition_cov"))
+        noises = square_roots(params.of_regimes("observation_cov"))
+        x = params.initial_mean + square_roots(params.initial_cov[None])[0] @ rng.standard_normal(d)
+        rows = np.empty((n_steps, params.obs_dim))
+        for t, k in enumerate(path):
+            if t > 0:
+                x = moves[k] @ x + drives[k] @ rng.standard_normal(d)
+            rows[t] = matrices[k] @ x + noises[k] @ rng.standard_normal(params.obs_dim)
+        return pd.DataFrame(rows, columns=pd.Index(self.panel.names)).assign(regime=path)
+
+    @property
+    def _moves(self) -> Array:
+        return np.asarray(self.params.regime_transition_matrix)
+
+    @cached_property
+    def _moments(self) -> SwitchingMoments:
+        problem: Any = self.problem
+        found: SwitchingMoments = problem.states(self.em.params)
+        return found
+
+    def _own_facts(self) -> list[tuple[str, str]]:
+        model: Any = self.model
+        return [*super()._own_facts(), ("states", str(model.state_dim)), ("approximation", model.approximation)]
+
+    def _parameter_lines(self) -> list[str]:
+        model: Any = self.model
+        lines: list[str] = []
+        for name, value in self.params.items():
+            if name.startswith("regime_"):
+                continue
+            for k, part in enumerate(value if value.ndim == 3 else [value]):
+                table = np.atleast_2d(part)
+                rows, columns = ([str(i + 1) for i in range(n)] for n in table.shape)
+                lines.append(f"{name}, regime {k}" if value.ndim == 3 else name)
+                lines += ["    " + line for line in matrix_lines(table, None, rows, columns)]
+        return [*lines, *self._chain_lines(), *wrapped(SAID[model.approximation])]

@@ -1,0 +1,269 @@
+"""The EM problem of a switching linear-Gaussian system: what its two approximations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kalman_em.arrays import Array, IntArray
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.regimes import first_rows
+from kalman_em.inference.switching_loops import (
+    SwitchingMoments,
+    SwitchingScratch,
+    WhitenedRows,
+    kim_filter,
+    kim_smoother,
+)
+from kalman_em.latent.chain import Chain, chain_height
+from kalman_em.latent.named import with_values
+from kalman_em.latent.regime_problem import RegimePosterior
+from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.switching_m_step import RegressionStep
+from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, SwitchingParams
+from kalman_em.latent.switching_rows import RegressionSums, observation_sums, whitened
+from kalman_em.linalg import symmetrised
+
+NAMES = (
+    *("transition_matrix", "transition_cov", "observation_matrix", "observation_cov", "initial_mean", "initial_cov"),
+    *("regime_initial_probabilities", "regime_transition_matrix"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SwitchingExpectations:
+    """What the M-step needs of regimes and states, and the probabilities of the regimes (N, K)."""
+
+    transitions: RegressionSums
+    observations: RegressionSums
+    first_means: Array
+    first_covs: Array
+    initial_counts: Array
+    transition_counts: Array
+    shares: Array
+
+
+@dataclass(frozen=True, eq=False)
+class KimFiltered:
+    """The output of Kim's filter: probabilities given the rows before (N, K), moments given the rows so far."""
+
+    predicted: Array
+    moments: SwitchingMoments
+    log_likelihoods: Array
+
+
+@dataclass(frozen=True, eq=False)
+class KimProblem:
+    """EM by Kim's filter, and his smoother with the expectation correction (`kalman_em.inference.switching_loops`).
+
+    The objective is the approximate log-likelihood of the filter, which a step may lower.
+    """
+
+    rows: PatternedRows
+    starts: IntArray
+    chain: Chain
+    transition: RegressionStep
+    observation: RegressionStep
+    learns_mean: bool
+    learns_cov: bool
+    state_dim: int
+    first_guess: Callable[[], SwitchingParams]
+
+    @cached_property
+    def base(self) -> SwitchingParams:
+        """The start, which takes a search: made when first asked for."""
+        return self.of_form(self.first_guess())
+
+    @property
+    def n_parameters(self) -> int:
+        """What is free in the system, its first state, and the chain."""
+        d = self.state_dim
+        initial = d * self.learns_mean + d * (d + 1) // 2 * self.learns_cov
+        return self.transition.n_free + self.observation.n_free + self.chain.n_free + initial
+
+    def e_step(self, params: SwitchingParams) -> tuple[SwitchingExpectations, float]:
+        """Return the approximate expectations, and the approximate log-likelihood."""
+        filtered, scratch = self.filtered(params)
+        smoothed, sums = self.smoothed(params, filtered, scratch)
+        counts, before, cross, after = sums
+        first = first_rows(self.starts)
+        weights = smoothed.probabilities[first]
+        means = np.einsum("sk,skd->sd", weights, smoothed.means[first])
+        off = smoothed.means[first] - means[:, None]
+        covs = np.einsum("sk,skij->sij", weights, smoothed.covs[first] + off[..., :, None] * off[..., None, :])
+        expectations = SwitchingExpectations(
+            transitions=RegressionSums(counts.sum(axis=0), symmetrised(before), cross, symmetrised(after)),
+            observations=observation_sums(params, self.rows, smoothed),
+            first_means=means,
+            first_covs=covs,
+            initial_counts=weights.sum(axis=0),
+            transition_counts=counts,
+            shares=smoothed.probabilities,
+        )
+        return expectations, float(filtered.log_likelihoods.sum())
+
+    def m_step(self, params: SwitchingParams, expectations: SwitchingExpectations) -> SwitchingParams:
+        """Return the parameters that maximise the expected complete log-likelihood, in turn where they depend on
+        one another (ECM)."""
+        moved: dict[str, Any] = {}
+        for step, sums, (matrix, cov) in (
+            (self.transition, expectations.transitions, ("transition_matrix", "transition_cov")),
+            (self.observation, expectations.observations, ("observation_matrix", "observation_cov")),
+        ):
+            found = step.most_likely(sums, params.of_regimes(matrix), params.of_regimes(cov))
+            moved |= dict(zip((matrix, cov), found, strict=True))
+        if self.learns_mean:
+            moved["initial_mean"] = expectations.first_means.mean(axis=0)
+        if self.learns_cov:
+            off = expectations.first_means - moved.get("initial_mean", params.initial_mean)
+            moved["initial_cov"] = symmetrised(
+                (expectations.first_covs + off[:, :, None] * off[:, None, :]).mean(axis=0)
+            )
+        initial, moves = self.chain.most_likely(
+            expectations.initial_counts,
+            expectations.transition_counts,
+            params.regime_initial_probabilities,
+            params.regime_transition_matrix,
+        )
+        return replace(
+            params,
+            **moved,
+            regime_initial_probabilities=initial,
+            regime_transition_matrix=moves,
+            shares=None if params.shares is None else expectations.shares,
+        )
+
+    def expected(self, params: SwitchingParams, expectations: SwitchingExpectations) -> float:
+        """Return the expected complete log-likelihood, less a constant."""
+        total = chain_height(
+            expectations.initial_counts,
+            expectations.transition_counts,
+            params.regime_initial_probabilities,
+            params.regime_transition_matrix,
+        )
+        off = expectations.first_means - params.initial_mean
+        scatter = (expectations.first_covs + off[:, :, None] * off[:, None, :]).sum(axis=0)
+        total -= 0.5 * len(off) * float(np.linalg.slogdet(params.initial_cov)[1])
+        total -= 0.5 * float(np.trace(np.linalg.solve(params.initial_cov, scatter)))
+        for step, sums, matrix, cov in (
+            (self.transition, expectations.transitions, "transition_matrix", "transition_cov"),
+            (self.observation, expectations.observations, "observation_matrix", "observation_cov"),
+        ):
+            total += step.height(sums, params.of_regimes(matrix), params.of_regimes(cov))
+        return total
+
+    def parameter_change(self, old: SwitchingParams, new: SwitchingParams) -> float:
+        """Return the largest change of a parameter, relative to its largest entry."""
+        moved = 0.0
+        for name in NAMES:
+            before, after = getattr(old, name), getattr(new, name)
+            size = float(np.abs(before).max())
+            change = float(np.abs(after - before).max())
+            moved = max(moved, change / size if size > 0.0 else (0.0 if change == 0.0 else np.inf))
+        return moved
+
+    def start(self) -> SwitchingParams:
+        """Return the system that a model of one regime starts with, spread out over the regimes."""
+        return self.base
+
+    def random_start(self, rng: np.random.Generator) -> SwitchingParams:
+        """Return that with what switches multiplied by random factors, and a chain drawn at random."""
+        moved: dict[str, Any] = {}
+        for name in (*COEFFICIENTS, *COVARIANCES):
+            value = getattr(self.base, name)
+            if value.ndim == 3 and self._is_free(name):
+                spread = 1.0 if name in COVARIANCES else 0.2
+                moved[name] = value * np.exp(spread * rng.standard_normal((len(value), 1, 1)))
+        initial, moves = self.chain.random_start(rng)
+        drawn = replace(self.base, **moved, regime_initial_probabilities=initial, regime_transition_matrix=moves)
+        return self.of_form(drawn)
+
+    def started(self, base: SwitchingParams, given: Mapping[str, Any]) -> SwitchingParams:
+        """Return `base` with the values in `given`; `InputError` if one breaks its form."""
+        if "shares" in given:
+            raise InputError("start: 'shares' are found by the first E-step, not given")
+        params = with_values(replace(base, shares=None), given)
+        initial, moves = self.chain.checked(params.regime_initial_probabilities, params.regime_transition_matrix)
+        params = replace(params, regime_initial_probabilities=initial, regime_transition_matrix=moves)
+        kept = self.of_form(params)
+        for name in (*COEFFICIENTS, *COVARIANCES):
+            value = getattr(params, name)
+            if not np.allclose(getattr(kept, name), value, rtol=1e-9, atol=1e-12 * float(np.abs(value).max())):
+                raise InputError(f"start[{name!r}]: expected a value of the form stated, got {value.tolist()}")
+        return params
+
+    def of_form(self, params: SwitchingParams) -> SwitchingParams:
+        """Return the parameters with every matrix as its form lets it be."""
+        moved: dict[str, Any] = {}
+        for step, matrix, cov in (
+            (self.transition, "transition_matrix", "transition_cov"),
+            (self.observation, "observation_matrix", "observation_cov"),
+        ):
+            values, covs = getattr(params, matrix), getattr(params, cov)
+            each = values if values.ndim == 3 else values[None]
+            projected = np.array([one.project(value) for one, value in zip(step.coefficients, each, strict=True)])
+            moved[matrix] = projected if values.ndim == 3 else projected[0]
+            if step.fixed_noise is not None:
+                moved[cov] = step.fixed_noise
+            else:
+                moved[cov] = (
+                    np.array([step.noise.fitted(one) for one in covs]) if covs.ndim == 3 else step.noise.fitted(covs)
+                )
+        return replace(params, **moved)
+
+    def named(self, params: SwitchingParams) -> Mapping[str, Array]:
+        """Return the matrices, the first state and the chain."""
+        return {name: getattr(params, name) for name in NAMES}
+
+    def posterior(self, params: SwitchingParams) -> RegimePosterior:
+        """Return the probabilities of the regimes by Kim's filter and smoother."""
+        filtered, scratch = self.filtered(params)
+        smoothed, _ = self.smoothed(params, filtered, scratch)
+        return RegimePosterior(filtered.moments.probabilities, smoothed.probabilities)
+
+    def states(self, params: SwitchingParams) -> SwitchingMoments:
+        """Return smoothed probabilities, and moments of the states in each regime."""
+        filtered, scratch = self.filtered(params)
+        return self.smoothed(params, filtered, scratch)[0]
+
+    def filtered(self, params: SwitchingParams) -> tuple[KimFiltered, SwitchingScratch]:
+        """Run Kim's filter; `NumericalError` if an observation is impossible."""
+        K, d, n = params.n_regimes, params.state_dim, self.rows.n_rows
+        scratch = SwitchingScratch(np.empty((K, K)), np.empty((K, K, d)), np.empty((K, K, d, d)), np.empty((6, d, d)))
+        found = KimFiltered(np.empty((n, K)), empty_moments(n, K, d), np.empty(n))
+        seen = self.seen(params)
+        row = kim_filter(
+            self.starts, params.system, seen, found.predicted, found.moments, found.log_likelihoods, scratch
+        )
+        if row >= 0:
+            raise NumericalError(f"the observation at row {row} (of all series) is impossible in every regime")
+        return found, scratch
+
+    def smoothed(
+        self, params: SwitchingParams, filtered: KimFiltered, scratch: SwitchingScratch
+    ) -> tuple[SwitchingMoments, tuple[Array, Array, Array, Array]]:
+        """Run Kim's smoother; `NumericalError` if a predicted covariance is singular."""
+        K, d = params.n_regimes, params.state_dim
+        sums = (np.zeros((K, K)), np.zeros((K, d, d)), np.zeros((K, d, d)), np.zeros((K, d, d)))
+        result = empty_moments(self.rows.n_rows, K, d)
+        row = kim_smoother(self.starts, params.system, filtered.moments, result, sums, scratch)
+        if row >= 0:
+            raise NumericalError(f"the state at row {row} (of all series) has a singular predicted covariance")
+        return result, sums
+
+    def seen(self, params: SwitchingParams) -> WhitenedRows:
+        """Return the rows whitened by the noise of each regime."""
+        return whitened(params, self.rows)
+
+    def _is_free(self, name: str) -> bool:
+        step = self.transition if name.startswith("transition") else self.observation
+        return step.fixed_noise is None if name in COVARIANCES else any(one.n_free for one in step.coefficients)
+
+
+def empty_moments(n: int, K: int, d: int) -> SwitchingMoments:
+    """Return space for the moments of n rows."""
+    return SwitchingMoments(np.empty((n, K)), np.empty((n, K, d)), np.empty((n, K, d, d)))

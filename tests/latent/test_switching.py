@@ -1,0 +1,266 @@
+"""Switching linear-Gaussian systems against the sum over all paths of regimes, and EM on the bound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from oracles.paths import all_paths, log_prior, weigh
+
+import kalman_em as kem
+from kalman_em.frames import to_panel
+from kalman_em.inference.regimes import stationary_probabilities
+from kalman_em.latent.switching_params import SwitchingParams
+
+MOVES = np.array([[0.9, 0.1], [0.3, 0.7]])
+QUIET = kem.SwitchingLinearGaussian(2, 2, 2, switching=["transition_cov"])
+QUICK = kem.Stopping(max_iterations=30)
+
+
+def some_params(*, switching=("transition_cov",), contrast=9.0):
+    values = {
+        "transition_matrix": np.array([[1.0, 0.5], [0.0, 0.8]]),
+        "transition_cov": np.array([[0.3, 0.1], [0.1, 0.4]]),
+        "observation_matrix": np.array([[1.0, 0.0], [0.5, 1.0]]),
+        "observation_cov": np.array([[0.5, 0.1], [0.1, 0.8]]),
+    }
+    for name in switching:
+        factors = np.array([1.0, contrast if name.endswith("cov") else 0.6])
+        values[name] = values[name] * factors[:, None, None]
+    return SwitchingParams(
+        **values,
+        initial_mean=[0.5, -0.5],
+        initial_cov=[[2.0, 0.3], [0.3, 1.0]],
+        regime_initial_probabilities=stationary_probabilities(MOVES),
+        regime_transition_matrix=MOVES,
+    )
+
+
+def some_rows(n, seed=0):
+    rng = np.random.default_rng(seed)
+    values = np.cumsum(rng.normal(size=(n, 2)), axis=0)
+    values[1, 0] = np.nan
+    values[3:4] = np.nan
+    return values
+
+
+def exact(values, params):
+    """Return the posterior of all paths, each with the exact likelihood of its time-varying system, and the states."""
+    paths = all_paths(len(values), params.n_regimes)
+    log_joints = log_prior(paths, params.regime_initial_probabilities, params.regime_transition_matrix)
+    means = []
+    for number, path in enumerate(paths):
+        system = kem.LinearGaussianSystem(
+            transition_matrix=params.of_regimes("transition_matrix")[path[1:]],
+            transition_cov=params.of_regimes("transition_cov")[path[1:]],
+            observation_matrix=params.of_regimes("observation_matrix")[path],
+            observation_cov=params.of_regimes("observation_cov")[path],
+            initial_mean=params.initial_mean,
+            initial_cov=params.initial_cov,
+        )
+        filtered = kem.kalman_filter(system, kem.Observations(values))
+        log_joints[number] += filtered.log_likelihood
+        means.append(kem.rts_smoother(system, filtered).smoothed_means)
+    posterior = weigh(paths, log_joints)
+    weights = np.exp(log_joints - posterior.log_likelihood)
+    return posterior, np.einsum("n,ntd->td", weights, np.array(means))
+
+
+def model_of(params, approximation="kim"):
+    names = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+    return kem.SwitchingLinearGaussian(
+        2, 2, 2, switching=[name for name in names if getattr(params, name).ndim == 3], approximation=approximation
+    )
+
+
+EVERYTHING = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+
+
+@pytest.mark.parametrize("approximation", ["kim", "variational"])
+@pytest.mark.parametrize("switching", [("transition_cov",), EVERYTHING])
+def test_regimes_that_do_not_differ_leave_nothing_to_approximate(switching, approximation):
+    params = some_params(switching=())
+    same = {name: np.stack([getattr(params, name)] * 2) for name in switching}
+    params, values = replace(params, **same), some_rows(40)
+    problem = model_of(params, approximation).problem(to_panel(values))
+    if approximation == "variational":
+        params = replace(params, shares=np.full((40, 2), 0.5))
+    expectations, objective = problem.e_step(params)
+    system = kem.LinearGaussianSystem(
+        **{name: params.of_regimes(name)[0] for name in EVERYTHING},
+        initial_mean=params.initial_mean, initial_cov=params.initial_cov,
+    )  # fmt: skip
+    filtered = kem.kalman_filter(system, kem.Observations(values))
+    assert objective == pytest.approx(filtered.log_likelihood, rel=1e-10)
+    smoothed = kem.rts_smoother(system, filtered)
+    states = problem.states(params)
+    for k in range(2):
+        np.testing.assert_allclose(states.means[:, k], smoothed.smoothed_means, atol=1e-9)
+        np.testing.assert_allclose(states.covs[:, k], smoothed.smoothed_covs, atol=1e-9)
+    means, covs, lags = smoothed.smoothed_means, smoothed.smoothed_covs, smoothed.lag_one_covs
+    cross = (lags[: len(means) - 1] + means[1:, :, None] * means[:-1, None, :]).sum(axis=0)
+    np.testing.assert_allclose(expectations.transitions.cross.sum(axis=0), cross, rtol=1e-9)
+    after = (covs + means[:, :, None] * means[:, None, :])[1:].sum(axis=0)
+    np.testing.assert_allclose(expectations.transitions.responses.sum(axis=0), after, rtol=1e-9)
+    np.testing.assert_allclose(problem.posterior(params).smoothed, np.tile(stationary_probabilities(MOVES), (40, 1)))
+
+
+@pytest.mark.parametrize("switching", [("transition_cov",), ("observation_cov",), EVERYTHING])
+def test_kims_filter_is_near_the_sum_over_all_paths(switching):
+    params, values = some_params(switching=switching), some_rows(7)
+    problem = model_of(params).problem(to_panel(values))
+    posterior, means = exact(values, params)
+    _, approximate = problem.e_step(params)
+    # How near: what the collapse costs in the log-likelihood, in probabilities, and in units of the states.
+    assert abs(approximate - posterior.log_likelihood) < 0.05
+    assert approximate != pytest.approx(posterior.log_likelihood, abs=1e-12)
+    np.testing.assert_allclose(problem.posterior(params).smoothed, posterior.probabilities, atol=0.06)
+    states = problem.states(params)
+    np.testing.assert_allclose(np.einsum("tk,tkd->td", states.probabilities, states.means), means, atol=0.15)
+
+
+def test_kims_filter_is_exact_for_two_rows():
+    params, values = some_params(switching=EVERYTHING), some_rows(2)
+    problem = model_of(params).problem(to_panel(values))
+    posterior, means = exact(values, params)
+    assert problem.e_step(params)[1] == pytest.approx(posterior.log_likelihood, rel=1e-12)
+    states = problem.states(params)
+    np.testing.assert_allclose(problem.posterior(params).smoothed[1], posterior.probabilities[1], atol=1e-12)
+    mean = np.einsum("tk,tkd->td", states.probabilities, states.means)
+    np.testing.assert_allclose(mean[1], means[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("switching", [("transition_cov",), ("observation_cov",), EVERYTHING])
+def test_the_variational_objective_is_a_bound_that_sweeps_raise(switching):
+    params, values = some_params(switching=switching), some_rows(7)
+    problem = model_of(params, "variational").problem(to_panel(values))
+    posterior, _ = exact(values, params)
+    bounds, now = [], replace(params, shares=np.full((7, 2), 0.5))
+    for _ in range(12):
+        expectations, bound = problem.e_step(now)
+        bounds.append(bound)
+        now = replace(now, shares=expectations.shares)
+    assert np.all(np.diff(bounds) >= -1e-11)
+    assert bounds[-1] < posterior.log_likelihood
+    assert bounds[-1] > posterior.log_likelihood - 1.5
+
+
+@pytest.mark.parametrize("switching", [("transition_cov",), EVERYTHING])
+def test_variational_em_never_falls(switching):
+    values = some_rows(60, seed=3)
+    model = kem.SwitchingLinearGaussian(2, 2, 2, switching=switching, approximation="variational")
+    fitted = kem.fit(model, values, stopping=QUICK, record_bound=True)
+    assert np.all(np.diff(fitted.em.log_likelihoods) >= -1e-8)
+    assert fitted.em.log_likelihoods[-1] > fitted.em.log_likelihoods[0] + 1.0
+    assert fitted.em.stop_reason in ("converged", "max_iterations")
+
+
+@pytest.mark.parametrize("switching", [("transition_cov",), EVERYTHING])
+def test_the_m_step_is_a_maximum(switching):
+    params, values = some_params(switching=switching), some_rows(60, seed=3)
+    model = kem.SwitchingLinearGaussian(
+        2, 2, 2, switching=switching, initial_mean=kem.Full(), initial_cov=kem.Fixed(np.eye(2))
+    )
+    problem = model.problem(to_panel(values))
+    expectations, _ = problem.e_step(params)
+    best = problem.m_step(params, expectations)
+    height = problem.expected(best, expectations)
+    assert height > problem.expected(params, expectations)
+    rng = np.random.default_rng(0)
+    for name in (*EVERYTHING, "initial_mean"):
+        for _ in range(4):
+            value = getattr(best, name)
+            move = rng.normal(size=value.shape)
+            if name.endswith("cov"):
+                move = move + np.swapaxes(move, -1, -2)
+            size = 1e-4 * float(np.abs(value).max()) / float(np.abs(move).max())
+            up, down = (
+                problem.expected(replace(best, **{name: value + sign * size * move}), expectations)
+                for sign in (1.0, -1.0)
+            )
+            # Level to first order, and lower on both sides.
+            assert max(up, down) < height + 1e-9
+            assert abs(up - down) < 0.05 * (2.0 * height - up - down) + 1e-9
+
+
+def test_a_panel_is_the_sum_of_its_series():
+    params = some_params(switching=EVERYTHING)
+    parts = [to_panel(some_rows(9)), to_panel(some_rows(6, seed=2))]
+    panel = kem.Panel([part.series[0] for part in parts])
+    model = model_of(params)
+    together = model.problem(panel).e_step(params)
+    apart = [model.problem(part).e_step(params) for part in parts]
+    assert together[1] == pytest.approx(sum(one[1] for one in apart), rel=1e-12)
+    np.testing.assert_allclose(
+        together[0].transitions.cross, sum(one[0].transitions.cross for one in apart), rtol=1e-10, atol=1e-12
+    )
+
+
+def target(seed=0):
+    """Return positions of a target that is quiet, turns wild, and is quiet again; and the regimes."""
+    rng = np.random.default_rng(seed)
+    wild = np.repeat([0, 1, 0, 1, 0], [60, 25, 70, 20, 60])
+    F, G = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([0.5, 1.0])
+    state, rows = np.array([0.0, 1.0]), []
+    for regime in wild:
+        state = F @ state + G * rng.normal() * (1.0 if regime else 0.02)
+        rows.append(state[0] + rng.normal())
+    return np.array(rows), wild
+
+
+@pytest.mark.parametrize("approximation", ["kim", "variational"])
+def test_quiet_and_manoeuvring_stretches_of_a_target_are_found(approximation):
+    values, wild = target()
+    noise = np.array([[1.0 / 3.0, 0.5], [0.5, 1.0]])
+    model = kem.SwitchingLinearGaussian(
+        2, 2, 1, transition_matrix=kem.Fixed([[1.0, 1.0], [0.0, 1.0]]), transition_cov=kem.Scaled(noise),
+        observation_matrix=kem.Fixed([[1.0, 0.0]]), approximation=approximation,
+    )  # fmt: skip
+    fitted = kem.fit(model, values, stopping=kem.Stopping(max_iterations=60))
+    assert np.mean(fitted.path() == wild) > 0.85
+    quiet, loud = fitted.params.transition_cov[:, 1, 1]
+    assert loud > 20.0 * quiet
+    np.testing.assert_allclose(fitted.params.transition_cov[0] / quiet, noise, rtol=1e-9)
+    assert float(fitted.params.observation_cov[0, 0]) == pytest.approx(1.0, rel=0.35)
+    assert fitted.states().notna().all(axis=None)
+    assert fitted.sample(20, rng=np.random.default_rng(0)).shape == (20, 2)
+    assert "Approximate" in str(fitted.summary())
+
+
+def test_what_is_fixed_by_regime_stays_bit_for_bit():
+    values, _ = target()
+    covs = np.array([np.eye(2) * 1e-3, np.eye(2)])
+    model = kem.SwitchingLinearGaussian(
+        2, 2, 1, transition_matrix=kem.Fixed([[1.0, 1.0], [0.0, 1.0]]), transition_cov=kem.Fixed(covs),
+        observation_matrix=kem.Fixed([[1.0, 0.0]]),
+    )  # fmt: skip
+    fitted = kem.fit(model, values[:80], stopping=QUICK)
+    np.testing.assert_array_equal(fitted.params.transition_cov, covs)
+    assert fitted.n_parameters == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"switching": "initial_cov"}, "switching: expected names among transition_matrix"),
+        ({"switching": ()}, "switching: expected names among"),
+        ({"approximation": "gibbs"}, "approximation 'gibbs' is not known; expected one of: kim, variational"),
+        ({"transition_cov": "full"}, "transition_cov: expected a form"),
+        ({"observation_matrix": kem.Fixed(np.eye(3))}, r"observation_matrix: expected shape \(2, 2\)"),
+        ({"initial_cov": kem.Diffuse()}, "initial_cov: expected Full"),
+        ({"transition_covariance": kem.Full()}, "'transition_covariance' is not known"),
+    ],
+)
+def test_a_model_that_makes_no_sense_is_refused(options, said):
+    with pytest.raises(kem.InputError, match=said):
+        kem.SwitchingLinearGaussian(2, 2, 2, **options)
+
+
+def test_data_and_starts_that_do_not_fit_are_refused():
+    with pytest.raises(kem.InputError, match="expected 2 columns, as obs_dim says, got 1"):
+        kem.fit(QUIET, np.arange(9.0))
+    with pytest.raises(kem.InputError, match="'shares' are found"):
+        kem.fit(QUIET, some_rows(9), start={"shares": np.ones((9, 2))})
+    with pytest.raises(kem.NumericalError, match="observation_cov of regime 0 is singular"):
+        kem.fit(QUIET, some_rows(9), start={"observation_cov": np.zeros((2, 2))})
