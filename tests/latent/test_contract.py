@@ -28,6 +28,19 @@ def columns_of_factors(n=70, p=5, seed=0, missing=0.15):
     return points
 
 
+def rows_of_regimes(n=150, k=2, seed=0, missing=0.15):
+    rng = np.random.default_rng(seed)
+    points = 2.5 * np.repeat(rng.integers(k, size=n // 5), 5)[:, None] + rng.normal(size=(n, 2)) @ [
+        [1.0, 0.4],
+        [0.0, 1.0],
+    ]
+    points[rng.random(points.shape) < missing] = np.nan
+    return points
+
+
+HALVES, THIRDS = kem.Fixed([0.5, 0.5]), kem.Fixed(np.full(3, 1.0 / 3.0))
+ROUND = kem.Pattern([["a", "b", 0.0], [0.0, "c", "d"], ["e", 0.0, "f"]])
+
 # A model, and data for it: one line each.
 CASES = {
     "mixture, full": (kem.GaussianMixture(2), clusters()),
@@ -44,6 +57,15 @@ CASES = {
     ),
     "mixture, Bayesian": (kem.VariationalMixture(3), clusters(seed=10)),
     "mixture, known weights": (kem.GaussianMixture(2, weights=kem.Fixed([0.5, 0.5])), clusters(seed=9, missing=0.0)),
+    "hidden Markov, full": (kem.GaussianHMM(2, initial_probabilities=HALVES), rows_of_regimes()),
+    "hidden Markov, shared diagonal": (
+        kem.GaussianHMM(2, covariance=kem.Shared(kem.Diagonal()), initial_probabilities=HALVES),
+        rows_of_regimes(seed=1),
+    ),
+    "hidden Markov, one way round": (
+        kem.GaussianHMM(3, covariance=kem.Isotropic(), transition_matrix=ROUND, initial_probabilities=THIRDS),
+        rows_of_regimes(k=3, seed=2),
+    ),
     "factor analysis": (kem.FactorAnalysis(1), columns_of_factors()),
     "factor analysis, complete": (kem.FactorAnalysis(1), columns_of_factors(seed=1, missing=0.0)),
     "principal components": (kem.PrincipalComponents(2), columns_of_factors(seed=2)),

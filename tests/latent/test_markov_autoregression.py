@@ -132,6 +132,29 @@ def test_hamiltons_model_of_the_business_cycle():
     assert shares[~recession].mean() < 0.15
 
 
+@pytest.mark.parametrize("variant", VARIANTS[::2])
+def test_the_gradient_vanishes_at_the_end(variant):
+    model = kem.MarkovAutoregression(2, order=2, switching_coefficients=variant[0], switching_variance=variant[1])
+    tight = kem.Stopping(relative_tolerance=1e-13, parameter_tolerance=1e-9)
+    fitted = kem.fit(model, growth(), stopping=tight)
+    problem, end = fitted.problem, fitted.em.params
+
+    def height(theta):
+        stay = 1.0 / (1.0 + np.exp(-theta[:2]))
+        moves = np.array([[stay[0], 1.0 - stay[0]], [1.0 - stay[1], stay[1]]])
+        parts = np.split(theta[2:], [2, 2 + end.coefficients.size])
+        params = replace(
+            end, means=parts[0], coefficients=parts[1].reshape(end.coefficients.shape), variances=np.exp(parts[2]),
+            transition_matrix=moves, initial_probabilities=stationary_probabilities(moves),
+        )  # fmt: skip
+        return problem.e_step(params)[1]
+
+    stay = np.diagonal(end.transition_matrix)
+    theta = np.concatenate([np.log(stay / (1.0 - stay)), end.means, end.coefficients.ravel(), np.log(end.variances)])
+    for axis in np.eye(len(theta)):
+        assert abs(height(theta + 1e-5 * axis) - height(theta - 1e-5 * axis)) / 2e-5 < 1e-4
+
+
 def test_a_panel_is_the_sum_of_its_series():
     y = growth()
     model, params = kem.MarkovAutoregression(2, order=2), some_params(False, False)
