@@ -42,6 +42,12 @@ def decomposed(fitted: Estimates, series: Hashable | None, levels: Any) -> pd.Da
     columns = one.names or ()
     names = [name if len(columns) == 1 else f"{name}.{column}" for name in parts for column in columns]
     means, sds = (np.hstack([part[i] for part in parts.values()]) for i in (0, 1))
+    kept = np.ones(len(names), dtype=bool)
+    if not fitted.specification.components:
+        # A state that no sensor of a column sees adds nothing to it, whatever is learnt.
+        seen = np.any(H != 0.0, axis=0).T.ravel() | fitted.specification.is_free("observation_matrix")
+        kept[: len(seen)] = seen
+    means, sds, names = means[:, kept], sds[:, kept], [name for name, keep in zip(names, kept, strict=True) if keep]
     return moments_frame(means, sds, names, one.index, levels=levels)
 
 

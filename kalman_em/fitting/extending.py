@@ -10,9 +10,25 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError
-from kalman_em.frames import continued_index, following, input_rows, to_panel
+from kalman_em.frames import continued_index, following, input_rows, named_columns, to_panel
 from kalman_em.models.regressors import made_inputs, n_made
 from kalman_em.observations import Observations, Panel
+
+
+def rows_of_frame(data: Any, time: Hashable | None, names: tuple[str, ...]) -> Any:
+    """Return the columns `names` of a frame, labelled by its column `time`; other data, and all without `time`, as is.
+
+    Raises
+    ------
+    InputError
+        If `time` is given and is no column of a DataFrame, or a column of the series is not there.
+    """
+    if time is None:
+        return data
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"time: names a column of a DataFrame, got {time!r} with a {type(data).__name__}")
+    columns = named_columns(data, list(names), "data")
+    return data.set_index(named_columns(data, [time], "time")[0])[columns]
 
 
 def extended(panel: Panel, key: Hashable, data: Any, inputs: Any, model: object = None) -> Panel:

@@ -155,7 +155,7 @@ class Hindsight(Estimates):
 
         The contributions are in the units of the data; with ``residual`` (data minus their sum, NaN where nothing was
         observed) and ``offset`` (where the model has one) they add up to the data. A model that is no sum is taken
-        apart by its states.
+        apart by its states; a state has no entry for a column that does not see it.
 
         Parameters
         ----------

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import as_count
+from kalman_em.em.stopping import StopReason
 from kalman_em.errors import InputError, UnknownNameError
 from kalman_em.fitting.learning import Learnt
 from kalman_em.fitting.result import Fit
@@ -202,10 +203,18 @@ class PanelFit(Mapping[Hashable, Fit]):
         lines += [f"{reason:<24}{n}" for reason, n in self._stop_reasons().items()]
         lines += [f"{'failed':<24}{len(self.errors)}"] * bool(self.errors)
         if len(self):
-            numbers = self.params_frame().drop(columns="stop_reason")
-            table = numbers.quantile(list(QUANTILES)).T
+            found = self.params_frame()
+            converged = found["stop_reason"] == str(StopReason.converged)
+            # A fit that ran away has variances and a likelihood that say nothing of the others.
+            shown = found[converged] if converged.any() else found
+            table = shown.drop(columns="stop_reason").quantile(list(QUANTILES)).T
             table.columns = pd.Index([f"{100 * q:g} %" for q in QUANTILES])
-            lines += ["-" * WIDTH, *table.map(lambda number: f"{number:.5g}").to_string().splitlines()]
+            of_those = f"quantiles of the {len(shown)} that converged" if len(shown) < len(found) else ""
+            lines += [
+                "-" * WIDTH,
+                *filter(None, [of_those]),
+                *table.map(lambda number: f"{number:.5g}").to_string().splitlines(),
+            ]
         if self.errors:
             key, reason = next(iter(self.errors.items()))
             lines += ["-" * WIDTH, f"failed, the first: {key!r}: {reason}"]

@@ -13,7 +13,7 @@ import pandas as pd
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.fitting.ahead import drawn, forecasted
-from kalman_em.fitting.extending import extended
+from kalman_em.fitting.extending import extended, rows_of_frame
 from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
 from kalman_em.fitting.learning import learn
@@ -176,7 +176,9 @@ class Fit(Hindsight):
             return drawn_in_time(system, one, smoothed, n_steps, rng)
         return drawn(system, self.specification, one, smoothed, n_steps, rng, inputs)
 
-    def extend(self, data: Any, *, inputs: Any = None, series: Hashable | None = None) -> Fit:
+    def extend(
+        self, data: Any, *, inputs: Any = None, time: Hashable | None = None, series: Hashable | None = None
+    ) -> Fit:
         """Return this fit with new rows appended to a series, parameters unchanged.
 
         Smooth, forecast and log-likelihood of the result are those of all rows; `em` stays the history of the
@@ -188,8 +190,11 @@ class Fit(Hindsight):
             The new rows, with the columns of the series; labels must follow on, and are continued for an array.
         inputs : array_like of shape (T, k) or (T,), Series or DataFrame, optional
             Their inputs; needed if the fit had inputs.
+        time : column name, optional
+            The column of a DataFrame that labels the rows; the columns of the series are then chosen by their names, and
+            others passed over. Its index and all of its columns when left out.
         series : hashable, optional
-            The series of a panel.
+            The key of the series of a panel that the rows belong to.
 
         Raises
         ------
@@ -206,6 +211,7 @@ class Fit(Hindsight):
         (100, '1971')
         """
         self.specification.check_known_elsewhere("new rows")
+        data = rows_of_frame(data, time, self.panel.names)
         if self.specification.dynamics is not None:
             panel = extended_in_time(self.panel, self._key(series), data, self._time_unit)
         else:

@@ -1,5 +1,6 @@
 """pandas at the edges: tables read into panels of plain arrays, and arrays handed back as labelled tables."""
 
+from kalman_em.frames.columns import named_columns
 from kalman_em.frames.following import following, follows_kind
 from kalman_em.frames.labels import as_index, check_regular, continued_index, same_labels
 from kalman_em.frames.points import to_points
@@ -32,6 +33,7 @@ __all__ = [
     "intervals",
     "level_text",
     "moments_frame",
+    "named_columns",
     "same_labels",
     "sensor_columns",
     "standard_deviations",

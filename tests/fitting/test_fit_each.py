@@ -262,3 +262,14 @@ def test_what_is_wrong_with_all_series_is_an_error():
     long = pd.DataFrame({"id": ["a", None], "x": [1.0, 2.0]})
     with pytest.raises(kem.InputError, match="series: expected an id in every row"):
         kem.fit_each(kem.LocalLevel(), long, series="id")
+
+
+def test_a_fit_that_ran_away_is_not_among_the_quantiles():
+    rng = np.random.default_rng(2)
+    series = {f"s{k}": np.cumsum(rng.normal(size=40)) + rng.normal(size=40) for k in range(6)}
+    fits = kem.fit_each(kem.LocalLevel(), series | {"flat": np.full(40, 2.0)})
+    assert not fits["flat"].em.stop_reason.is_converged
+    text = str(fits.summary())
+    assert "quantiles of the 6 that converged" in text
+    expected = fits.params_frame().drop(index="flat")["log_likelihood"].quantile(0.95)
+    assert f"{expected:.5g}" in text

@@ -205,3 +205,27 @@ def test_what_does_not_fit_is_named(frame, fitted):
     for act, said in cases:
         with pytest.raises(kem.InputError, match=said):
             act()
+
+
+def test_new_rows_may_come_in_a_frame_like_that_of_the_fit(fitted, frame):
+    new = pd.DataFrame({"track": "track-1", "t": fitted.panel["track-1"].times[-1] + [0.5, 1.25], "y": [1.0, 2.0]})
+    new["x"] = [3.0, np.nan]
+    longer = fitted.extend(new, time="t", series="track-1")
+    assert longer.panel["track-1"].values[-2].tolist() == [3.0, 1.0]
+    plain = fitted.extend(new.set_index("t")[["x", "y"]], series="track-1")
+    assert longer.log_likelihood == plain.log_likelihood
+    with pytest.raises(kem.InputError, match="time: no column is called 'when'"):
+        fitted.extend(new, time="when", series="track-1")
+
+
+def test_components_of_a_track_are_what_its_columns_see(fitted):
+    parts = fitted.components(levels=(), series="track-0")
+    assert [name for name in parts if not name.endswith("_sd")] == [
+        "position.x.x",
+        "position.y.y",
+        "residual.x",
+        "residual.y",
+    ]
+    one = fitted.panel["track-0"]
+    total = parts[["position.x.x", "position.y.y"]].to_numpy() + parts[["residual.x", "residual.y"]].to_numpy()
+    np.testing.assert_allclose(total[~one.is_missing], one.values[~one.is_missing], rtol=1e-12)
