@@ -191,8 +191,8 @@ class Fit(Hindsight):
         inputs : array_like of shape (T, k) or (T,), Series or DataFrame, optional
             Their inputs; needed if the fit had inputs.
         time : column name, optional
-            The column of a DataFrame that labels the rows; the columns of the series are then chosen by their names, and
-            others passed over. Its index and all of its columns when left out.
+            The column of a DataFrame that labels the rows; the columns of the series are then chosen by their names,
+            and others passed over. Its index and all of its columns when left out.
         series : hashable, optional
             The key of the series of a panel that the rows belong to.
 
