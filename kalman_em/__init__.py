@@ -53,6 +53,7 @@ from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
+from kalman_em.latent.mixture_prior import MixturePrior
 from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.leaves import leaf
@@ -134,6 +135,7 @@ __all__ = [
     "LocalLinearTrend",
     "MarkovAutoregression",
     "MixtureFit",
+    "MixturePrior",
     "NumericalError",
     "Observations",
     "Panel",

@@ -10,6 +10,7 @@ from kalman_em.em.forms import Fixed, Full
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.latent.checks import check_rows
 from kalman_em.latent.covariances import ComponentStep, checked_component_form
+from kalman_em.latent.mixture_prior import MixturePrior
 from kalman_em.latent.mixture_problem import MixtureProblem, fixed_weights
 from kalman_em.latent.rows import patterned
 from kalman_em.observations import Panel
@@ -34,6 +35,8 @@ class GaussianMixture:
     starts : {"k-means++", "random"}
         Where starts after the first begin: at clusters by k-means++, or at rows drawn at random. The first is the same
         every time: clusters that the axes of largest spread cut, after a few steps of k-means.
+    prior : MixturePrior, optional
+        What is known of the parameters before the data: EM then finds the mode of the posterior (MAP).
 
     Raises
     ------
@@ -67,6 +70,7 @@ class GaussianMixture:
     covariance: Any = FULL
     weights: Any = FULL
     starts: str = STARTS[0]
+    prior: MixturePrior | None = None
 
     is_ordered: ClassVar[bool] = False
 
@@ -76,6 +80,8 @@ class GaussianMixture:
         if not isinstance(self.weights, Full | Fixed):
             raise InputError(f"weights: expected Full() or Fixed(value), got {self.weights!r}")
         fixed_weights(self.weights, self.n_components)
+        if self.prior is not None and not isinstance(self.prior, MixturePrior):
+            raise InputError(f"prior: expected MixturePrior(...) or None, got {self.prior!r}")
         if self.starts not in STARTS:
             raise InputError(unknown_name("starts", self.starts, STARTS))
 
@@ -84,4 +90,6 @@ class GaussianMixture:
         rows = patterned(panel)
         step = ComponentStep(self.covariance, self.n_components, rows.dim, "covariance")
         check_rows(panel, rows, step)
-        return MixtureProblem(rows, step, fixed_weights(self.weights, self.n_components), self.starts)
+        weights = fixed_weights(self.weights, self.n_components)
+        prior = None if self.prior is None else self.prior.laid_out(rows, step)
+        return MixtureProblem(rows, step, weights, self.starts, prior)

@@ -15,6 +15,7 @@ from kalman_em.latent.covariances import ComponentStep
 from kalman_em.latent.emissions import log_densities, moments_of, views
 from kalman_em.latent.gaussians import Gaussians, largest_move
 from kalman_em.latent.mixture_params import MixtureParams
+from kalman_em.latent.mixture_prior import LaidPrior
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels, gaussians_at_rows
 from kalman_em.latent.moments import Moments, combined, expected_log_density
 from kalman_em.latent.named import with_values
@@ -33,6 +34,7 @@ class MixtureProblem:
     step: ComponentStep
     weights: Array | None
     starts: str
+    prior: LaidPrior | None = None
     temperature: float = 1.0
 
     @property
@@ -42,20 +44,25 @@ class MixtureProblem:
         return K * self.rows.dim + self.step.n_free + (K - 1 if self.weights is None else 0)
 
     def e_step(self, params: MixtureParams) -> tuple[Moments, float]:
-        """Return the expected moments of the rows of each component, and the log-likelihood.
+        """Return the expected moments of the rows of each component, and the log-likelihood (and log prior).
 
         The share of component k in a row is w_k N(x_o; μ_k, Σ_k) over the sum of that over all components.
         """
-        return posterior_moments(
+        moments, height = posterior_moments(
             params,
             params.log_weights,
             self.rows,
             temperature=self.temperature,
             diagonal_is_enough=self.step.needs_diagonal_alone,
         )
+        return moments, height + self.log_prior(params)
 
     def m_step(self, params: MixtureParams, expectations: Moments) -> MixtureParams:
-        """Return weights, means and covariances that maximise the expected complete log-likelihood."""
+        """Return weights, means and covariances that maximise the expected complete log-likelihood (and log prior)."""
+        if self.prior is not None:
+            means, moments = self.prior.with_prior(expectations, self.step)
+            covs = self.step.most_likely(moments.counts, moments.scatters, params.covs)
+            return MixtureParams(means, covs, self._weights(expectations.counts))
         gaussians = self.step.step(params, expectations, self.rows)
         return MixtureParams(gaussians.means, gaussians.covs, self._weights(expectations.counts))
 
@@ -111,6 +118,10 @@ class MixtureProblem:
         """
         return replace(self, temperature=temperature)
 
+    def log_prior(self, params: MixtureParams) -> float:
+        """Return the log prior density, up to what no parameter moves; 0 without a prior."""
+        return 0.0 if self.prior is None else self.prior.log_density(params, self.step, self.weights is None)
+
     @property
     def n_units(self) -> int:
         """Number of rows."""
@@ -118,16 +129,15 @@ class MixtureProblem:
 
     def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[MixtureProblem, ...]:
         """Return the problems of random parts of the rows."""
-        return tuple(replace(self, rows=part) for part in self.rows.divided(n_parts, rng))
+        return tuple(replace(self, rows=part, prior=None) for part in self.rows.divided(n_parts, rng))
 
     def pooled(self, parts: Sequence[tuple[float, Moments]]) -> Moments:
         """Return the moments of all parts together, each counted so many times."""
         return combined(parts)
 
     def beside_parts(self, params: MixtureParams) -> float:
-        """Return 0: the log-likelihood is the sum of those of the parts."""
-        del params
-        return 0.0
+        """Return the log prior: the log-likelihood is the sum of those of the parts."""
+        return self.log_prior(params)
 
     def probabilities(self, params: MixtureParams) -> tuple[Array, Array]:
         """Return the share of each component in each row (n, K), and the log density of each row (n,)."""
@@ -137,11 +147,13 @@ class MixtureProblem:
         return shares.T, heights
 
     def _weights(self, counts: Array) -> Array:
-        return counts / counts.sum() if self.weights is None else self.weights
+        if self.weights is not None:
+            return self.weights
+        return counts / counts.sum() if self.prior is None else self.prior.weights(counts)
 
     def _expected(self, params: MixtureParams, moments: Moments) -> float:
         lost = moments.counts * np.where(moments.counts > 0.0, params.log_weights, 0.0)
-        return expected_log_density(params, moments) + float(lost.sum())
+        return expected_log_density(params, moments) + float(lost.sum()) + self.log_prior(params)
 
 
 def posterior_moments(

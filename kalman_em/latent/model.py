@@ -45,6 +45,15 @@ class LatentProblem(EMProblem[LatentParams, Expectations], Protocol[LatentParams
 
 
 @runtime_checkable
+class HasPrior(Protocol):
+    """A problem whose objective is the log-likelihood plus a log prior density."""
+
+    def log_prior(self, params: Any) -> float:
+        """Return the log prior density at `params`, up to a constant."""
+        ...
+
+
+@runtime_checkable
 class LatentModel(Protocol):
     """A model with hidden values: it lays itself out for data, and knows of no results."""
 

@@ -86,6 +86,17 @@ class PatternedRows:
             for part, n in zip(found, counts, strict=True)
         )
 
+    def covariance(self) -> Array:
+        """Return the covariance of the rows (with n - 1), shape (p, p); of incomplete rows the variances alone."""
+        if self.is_complete:
+            columns = self.patterns[0].columns
+            return np.asarray(columns @ columns.T / (self.n_rows - 1.0))
+        counts = np.zeros(self.dim)
+        for pattern in self.patterns:
+            counts[pattern.observed] += len(pattern.at)
+        result: Array = np.diag(self.scale**2 * counts / np.maximum(counts - 1.0, 1.0))
+        return result
+
     def completed(self) -> Array:
         """Return the rows less the centre, shape (n, p), NaN where nothing was observed."""
         result = np.full((self.n_rows, self.dim), np.nan)

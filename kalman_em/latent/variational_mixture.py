@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kalman_em.arrays import Array, as_count, as_floats, check_shape
+from kalman_em.arrays import as_count, as_floats, check_shape
 from kalman_em.em.forms import Full
 from kalman_em.errors import InputError
 from kalman_em.latent.checks import check_rows
@@ -102,7 +102,7 @@ class VariationalMixture:
         if degrees <= p - 1.0:
             raise InputError(f"degrees: expected a number above {p - 1}, one less than the columns, got {degrees:g}")
         # The prior mean of W^-1 stands as ν_0 times the covariance that inverts the mean of Λ.
-        covs = np.broadcast_to((_overall(rows) if cov is None else cov) / degrees, (K, p, p))
+        covs = np.broadcast_to((rows.covariance() if cov is None else cov) / degrees, (K, p, p))
         return VariationalParams(
             means=np.broadcast_to(rows.centre if mean is None else mean, (K, p)),
             covs=covs,
@@ -110,15 +110,3 @@ class VariationalMixture:
             mean_precisions=np.full(K, float(self.mean_precision)),
             degrees=np.full(K, degrees),
         )
-
-
-def _overall(rows: PatternedRows) -> Array:
-    """Return the covariance of all rows; of incomplete ones the variances of each column."""
-    if rows.is_complete:
-        columns = rows.patterns[0].columns
-        return np.asarray(columns @ columns.T / (rows.n_rows - 1.0))
-    counts = np.zeros(rows.dim)
-    for pattern in rows.patterns:
-        counts[pattern.observed] += len(pattern.at)
-    result: Array = np.diag(rows.scale**2 * counts / np.maximum(counts - 1.0, 1.0))
-    return result

@@ -14,7 +14,7 @@ from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.summary import WIDTH, Summary, matrix_lines, wrapped
 from kalman_em.frames import to_points
-from kalman_em.latent.model import LatentModel, LatentProblem
+from kalman_em.latent.model import HasPrior, LatentModel, LatentProblem
 from kalman_em.models.parameters import Parameters
 from kalman_em.observations import Panel
 
@@ -66,7 +66,9 @@ class LatentFit:
     @cached_property
     def log_likelihood(self) -> float:
         """log p(data) at the estimates, every 2π included; for a model with no closed likelihood, its lower bound."""
-        return float(self.problem.e_step(self.em.params)[1])
+        problem, params = self.problem, self.em.params
+        prior = problem.log_prior(params) if isinstance(problem, HasPrior) else 0.0
+        return float(problem.e_step(params)[1]) - prior
 
     @property
     def n_parameters(self) -> int:
