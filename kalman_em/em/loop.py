@@ -26,6 +26,7 @@ from kalman_em.em.problem import (
     MeasuresChange,
     Params,
     Switches,
+    told,
 )
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, STEP_ROUNDING, EMStop, Stopping, StopReason
@@ -249,7 +250,7 @@ def _climb(
             state, change = em_step(problem, state)
         except NumericalError as error:
             notes.append(f"iteration {history.n_iterations + 1}: {error}")
-            return error.reason if isinstance(error, EMStop) else StopReason.non_finite, "; ".join(notes)
+            return error.reason if isinstance(error, EMStop) else StopReason.non_finite, told(notes)
         trail.append(state.params)
         n_iterations = history.n_iterations + 1
         if can_leap and n_iterations > LEAP_AFTER and n_iterations % LEAP_EVERY == 0:
@@ -289,7 +290,7 @@ def _climb(
         if callback is not None:
             callback(em_event(history, state, previous))
         if reason is not None:
-            return reason, "; ".join(notes)
+            return reason, told(notes)
 
 
 def _bound(

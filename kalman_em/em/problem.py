@@ -90,6 +90,41 @@ class ExaminesExpectations(Protocol[_Params_contra, _Expectations_contra]):
         ...
 
 
+class Note(str):
+    """What happened to a `subject`, told of it; a later note on the same subject takes its place.
+
+    Examples
+    --------
+    >>> note = Note("level_cov", "went to 0")
+    >>> note, note.subject
+    ('level_cov went to 0', 'level_cov')
+    """
+
+    subject: str
+
+    def __new__(cls, subject: str, what: str) -> Note:
+        """Return the note that says `what` of `subject`."""
+        note = super().__new__(cls, f"{subject} {what}")
+        note.subject = subject
+        return note
+
+
+def told(notes: Iterable[str]) -> str:
+    """Return the notes in a line, each once, of every subject the latest.
+
+    Examples
+    --------
+    >>> told([Note("a", "fell"), "all is well", Note("a", "rose"), "all is well"])
+    'a rose; all is well'
+    """
+    latest: dict[str, str] = {}
+    for note in notes:
+        subject = note.subject if isinstance(note, Note) else note
+        latest.pop(subject, None)
+        latest[subject] = note
+    return "; ".join(latest.values())
+
+
 @runtime_checkable
 class ExaminesEnd(Protocol[_Params_contra]):
     """A problem whose maximum may lie where something about it should be said by name, as at the edge of a model."""

@@ -135,9 +135,9 @@ def _possible_of_each(own: Array, noise_cov: Array) -> Array:
     return designs
 
 
-def _possible(design: Array, noise_cov: Array) -> Array:
-    """Return a design of the changes that leave alone whatever combination of rows has no noise: it fits exactly."""
-    q, _, n_free = design.shape
+def silent_projector(noise_cov: Array) -> Array:
+    """Return what projects (q, q) on the combinations of rows without noise in any of the covariances (n, q, q)."""
+    q = noise_cov.shape[1]
     scale = np.sqrt(np.maximum(np.diagonal(noise_cov.sum(axis=0)), 0.0))
     live = scale > 0.0
     silent = np.zeros((q, q))
@@ -147,6 +147,13 @@ def _possible(design: Array, noise_cov: Array) -> Array:
         values, vectors = np.linalg.eigh(noise_cov.sum(axis=0)[np.ix_(live, live)] / unit)
         null = vectors[:, values < SILENT] / scale[live, None]
         silent[np.ix_(live, live)] = null @ np.linalg.pinv(null) if null.size else 0.0
+    return silent
+
+
+def _possible(design: Array, noise_cov: Array) -> Array:
+    """Return a design of the changes that leave alone whatever combination of rows has no noise: it fits exactly."""
+    n_free = design.shape[2]
+    silent = silent_projector(noise_cov)
     if not silent.any():
         return design
     moved = np.einsum("ij,jkn->ikn", silent, design).reshape(-1, n_free)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from kalman_em.arrays import Array, BoolArray, frozen
 from kalman_em.em.information import inverse_information
 from kalman_em.errors import InputError
 from kalman_em.fitting.starting import named_value
-from kalman_em.inference.rows import Rows
+from kalman_em.inference.kalman import log_likelihood_by
+from kalman_em.inference.numerics import AUTO
+from kalman_em.inference.rows import Rows, lay
+from kalman_em.models.boundary import without_near_zeros
 from kalman_em.models.parameters import Parameters
 from kalman_em.models.score import Numbers
 from kalman_em.models.specification import COVARIANCES, Specification
@@ -23,6 +27,7 @@ STEP = 1e-3
 # The data hold less than this part of what complete data would: nothing but rounding.
 NOTHING = 1e-7
 AT_ZERO = "a variance is at 0, the edge of what it may be: it is held there, and has no standard error"
+SILENT = "stands in an equation without noise, where its score is not known here: it has no standard error"
 NO_END = "the data do not tell it from other values, or the fit is not at a maximum: it has no standard error"
 
 
@@ -101,24 +106,39 @@ def standard_errors(
         if specification.is_free(name) and specification.noise(name).family is None:
             form = type(specification.forms[name]).__name__
             raise InputError(f"{name}: the form {form} has no linear family, so its standard errors are not known")
+    system = without_near_zeros(specification, system, partial(_height, rows))
     numbers = Numbers(specification, system, rows)
     held = numbers.at_zero()
-    steps = np.zeros(len(held))
+    steps = stuck = np.zeros(len(held))
     if len(held):
         _, complete = numbers.score(numbers.start)
+        stuck = np.where((complete <= 0.0) & ~held, 1.0, 0.0)
         steps = np.where((complete > 0.0) & ~held, STEP / np.sqrt(np.where(complete > 0.0, complete, 1.0)), 0.0)
     cov, lost = _covariance(numbers, steps)
+    lost = np.hstack([lost, np.diag(stuck)[:, stuck > 0.0]])
+    silent = np.diag(stuck)[:, (stuck > 0.0) & ~numbers.is_mean]
     values, reasons = {}, {}
     for name, slopes, is_zero in _slopes(specification, numbers, steps, held):
         errors = np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", slopes, cov, slopes), 0.0))
-        unknown = np.asarray(np.abs(slopes @ lost) > 1e-4 * np.linalg.norm(slopes, axis=-1, keepdims=True))
-        unknown = np.asarray(unknown.any(axis=-1) & np.any(slopes != 0.0, axis=-1))
+        unknown, is_silent = _stand_in(slopes, lost), _stand_in(slopes, silent)
         values[name] = frozen(np.asarray(np.where(unknown, np.inf, errors)))
-        if unknown.any():
+        if is_silent.any():
+            reasons[name] = SILENT
+        elif unknown.any():
             reasons[name] = NO_END
         elif is_zero:
             reasons[name] = AT_ZERO
     return StandardErrors(Parameters(values, tables), reasons, frozen(cov))
+
+
+def _stand_in(slopes: Array, directions: Array) -> BoolArray:
+    """Return which entries, by their `slopes` (..., k) in the numbers, move along any of the directions (k, n)."""
+    found = np.abs(slopes @ directions) > 1e-4 * np.linalg.norm(slopes, axis=-1, keepdims=True)
+    return np.asarray(found.any(axis=-1) & np.any(slopes != 0.0, axis=-1))
+
+
+def _height(rows: Rows, system: LinearGaussianSystem) -> float:
+    return log_likelihood_by(lay(system, rows), rows, AUTO)
 
 
 def _covariance(numbers: Numbers, steps: Array) -> tuple[Array, Array]:

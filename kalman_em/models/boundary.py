@@ -9,8 +9,10 @@ import numpy as np
 
 from kalman_em.arrays import Array, IntArray
 from kalman_em.em.noise import NoiseStep
+from kalman_em.em.problem import Note
 from kalman_em.em.series_noise import SeriesNoiseStep
 from kalman_em.errors import NumericalError
+from kalman_em.models.means import moves_means
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -25,9 +27,17 @@ INDEPENDENT = 1e-6
 # A variance at 0 is given these shares of the other variances, and keeps one that raises the log-likelihood by this.
 REVIVED = (1e-2, 1e-5)
 REVIVAL_GAIN = 1e-6
+# A variance whose loss costs no more log-likelihood than this, and rounding of it, is as good as 0: it is within some
+# 1e-4 of its standard error.
+NEARLY_ZERO, LIKELIHOOD_ROUNDING = 1e-8, 1e-13
 
 
 Step = Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]]
+Settle = Callable[[LinearGaussianSystem], LinearGaussianSystem]
+
+
+def _as_it_is(system: LinearGaussianSystem) -> LinearGaussianSystem:
+    return system
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +83,14 @@ def boundary_guesses(
     before: LinearGaussianSystem,
     system: LinearGaussianSystem,
     step: Step,
+    settle: Settle = _as_it_is,
 ) -> Iterator[tuple[LinearGaussianSystem, str]]:
     """Yield `system` with a variance set to 0, for each that heads there and has its maximum there.
 
     `before` are the parameters one M-step earlier; `step` returns the result of an M-step and the
-    log-likelihood before it. A variance is a candidate if EM shrinks it, slowly; it is set to 0 if EM still
-    shrinks it at a thousandth of its value, where the likelihood is no lower: the score points down all the way.
+    log-likelihood before it; `settle` sets what moves means alone to its best at other variances. A variance is a
+    candidate if EM shrinks it, slowly; it is set to 0 if EM still shrinks it at a thousandth of its value, where the
+    likelihood is no lower: the score points down all the way. The next one is then tried beside it.
     EM never leaves a zero, so a variance that is 0 is given another chance.
     """
     candidates = sorted(_candidates(specification, before, system), key=lambda found: -found[0])[:MOST_TRIED]
@@ -92,17 +104,42 @@ def boundary_guesses(
         if nearly is None or zero is None:
             continue
         try:
+            nearly, zero = settle(nearly), settle(zero)
             after, likelihood = step(nearly)
         except NumericalError:
             continue
         if likelihood >= reached and direction.shrinks(nearly, after):
-            yield zero, f"{direction.label} went to 0, where the likelihood is highest"
+            yield zero, Note(direction.label, "went to 0, where the likelihood is highest")
+            system, reached = zero, likelihood
     for direction in zeros:
         for share in REVIVED:
             alive = _revived(specification, system, direction, share)
             if alive is not None and _height(step, alive) > reached + REVIVAL_GAIN:
-                yield alive, f"{direction.label} was 0 and is not"
+                yield alive, Note(direction.label, "was 0 and is not")
                 break
+
+
+def without_near_zeros(
+    specification: Specification, system: LinearGaussianSystem, height: Callable[[LinearGaussianSystem], float]
+) -> LinearGaussianSystem:
+    """Return `system` with every learnt variance that is as good as 0 at 0; `height` is the log-likelihood."""
+    reached: float | None = None
+    for name in ("transition_cov", "observation_cov"):
+        if not _is_tried(specification, name):
+            continue
+        for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
+            direction = Direction(name, positions, name, entry)
+            zero = _with(specification, system, direction, 0.0)
+            if zero is None or direction.variance(getattr(system, name)) <= 0.0:
+                continue
+            reached = height(system) if reached is None else reached
+            try:
+                found = height(zero)
+            except NumericalError:
+                continue
+            if found >= reached - NEARLY_ZERO - LIKELIHOOD_ROUNDING * abs(reached):
+                system, reached = zero, found
+    return system
 
 
 def _height(step: Step, system: LinearGaussianSystem) -> float:
@@ -154,10 +191,14 @@ def _is_tried(specification: Specification, name: str) -> bool:
 
 
 def _directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
-    """Yield the coordinates that lose nothing without noise: a row of free coefficients could never move again."""
+    """Yield the coordinates that lose nothing without noise: a row of H or F with free entries could never move again.
+
+    Offsets and input coefficients can: see `kalman_em.models.means`.
+    """
     kind = name.removesuffix("_cov")
     joint = specification.joint(kind)
-    design = np.any(joint.design.reshape(joint.n_rows, -1) != 0.0, axis=1)
+    held = joint.design[:, ~moves_means(specification, kind)]
+    design = np.any(held.reshape(joint.n_rows, -1) != 0.0, axis=1)
     if joint.own is not None:
         design |= np.any(joint.own.reshape(joint.n_rows, -1) != 0.0, axis=1)
     if specification.noise_selection is not None and kind == "transition" and np.any(design):
@@ -207,15 +248,10 @@ def _is_a_choice_of_basis(
 ) -> bool:
     """Whether holding these rows of H, where they see the states without noise, does no more than choose their basis.
 
-    H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held, but
-    no free offset or input coefficient in them.
+    H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held.
     """
     if not specification.basis_is_free or system.by_series:
         return False
-    for name in ("observation_offset", "observation_input"):
-        free = specification.constraint(name).design if specification.has(name) else np.zeros((0, 0))
-        if free.size and np.any(free.reshape(specification.obs_dim, -1)[list(positions)]):
-            return False
     silent = np.diagonal(system.observation_cov) <= 0.0
     silent[list(positions)] = True
     H = system.observation_matrix[silent]

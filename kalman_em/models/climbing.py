@@ -7,7 +7,7 @@ that crosses 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +25,8 @@ from kalman_em.linalg import symmetrised
 from kalman_em.models.completion import completed
 from kalman_em.models.draws import noise_scatters
 from kalman_em.models.generalised import first_state_gradients
-from kalman_em.models.specification import COEFFICIENTS, Specification
+from kalman_em.models.means import learns_means_alone
+from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
 # Most evaluations of the likelihood in one climb.
@@ -73,16 +74,21 @@ class OverRows(EMProblem[LinearGaussianSystem, Expectations], Protocol):
 
 
 def climbed(
-    problem: OverRows, specification: Specification, system: LinearGaussianSystem
+    problem: OverRows,
+    specification: Specification,
+    system: LinearGaussianSystem,
+    settle: Callable[[LinearGaussianSystem], LinearGaussianSystem],
 ) -> LinearGaussianSystem | None:
-    """Return where quasi-Newton steps in the noise covariances lead from `system`; None if other parameters are free.
+    """Return where quasi-Newton steps in the noise covariances lead from `system`; None if a matrix is learnt.
+
+    `settle` sets what moves means alone to its best: at that the gradient of the profile is that of the likelihood.
 
     References
     ----------
     Fisher's identity: McLachlan and Krishnan, The EM Algorithm and Extensions, 2nd ed. 2008, section 3.7; EM helped on
     by quasi-Newton steps: Lange, Statistica Sinica 5 (1995).
     """
-    if any(specification.is_free(name) for name in (*COEFFICIENTS, "initial_cov")):
+    if not learns_means_alone(specification) or specification.is_free("initial_cov"):
         return None
     # A variance at 0 stays there: it is for others to revive.
     blocks = [
@@ -101,7 +107,7 @@ def climbed(
 
     def descent(vector: Array) -> tuple[float, Array]:
         try:
-            tried = specification.settled(_unpacked(system, blocks, units, vector, thinnest=0.0))
+            tried = settle(specification.settled(_unpacked(system, blocks, units, vector, thinnest=0.0)))
             expectations, log_likelihood = problem.e_step(tried)
             gradient = _score(tried, problem.rows, expectations, blocks, units, vector)
             if specification.start_moves:
@@ -126,7 +132,7 @@ def climbed(
         )
     if not np.all(np.isfinite(found.x)):
         return None
-    return specification.settled(_unpacked(system, blocks, units, found.x, thinnest=THINNEST))
+    return settle(specification.settled(_unpacked(system, blocks, units, found.x, thinnest=THINNEST)))
 
 
 def _blocks(specification: Specification, name: str) -> Iterator[Block]:

@@ -31,6 +31,7 @@ from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
 from kalman_em.models.draws import noise_scatters
 from kalman_em.models.first_state import initial_update, most_likely_start, zeros_kept
 from kalman_em.models.generalised import TransitionStep
+from kalman_em.models.means import MeanNumbers
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.specification import Specification
 from kalman_em.models.stationary import largest_modulus
@@ -45,6 +46,8 @@ NEARLY_SINGULAR = 1e-8
 CLIMB_AFTER, DEAR_CLIMB_AFTER = 520, 30
 # Longest steps of the two squared extrapolations that are tried: a bold and a careful one.
 STRETCHES = (100.0, 10.0)
+# What must be gained in log-likelihood for what moves means to be set anew beside EM.
+WORTH_MOVING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +84,15 @@ class LinearGaussianProblem:
     def m_step(self, params: LinearGaussianSystem, expectations: Expectations) -> LinearGaussianSystem:
         """Return the parameters that maximise the expected complete log-likelihood.
 
-        Where a stationary start moves with F, b and Q, parameters that raise it: see `TransitionStep`.
+        Where a stationary start moves with F, b and Q, parameters that raise it: see `TransitionStep`. Offsets and
+        input coefficients of an equation without noise, which it leaves alone, are set to the maximum of the
+        likelihood.
         """
         initial = initial_update(self.specification, params, expectations, holds_mean=self.sets_initial_mean)
         system = self._transition(params.replaced(**initial), expectations)
         system = system.replaced(**self._observation(params, expectations))
+        if self.means.n and self.means.are_silent(system):
+            return self.means.best(system)
         if self.sets_initial_mean:
             arithmetic = SQUARE_ROOT if expectations.numerics == SQUARE_ROOT else self.numerics
             mean = most_likely_start(self.specification, self.rows, system, arithmetic)
@@ -213,6 +220,11 @@ class LinearGaussianProblem:
         return moved
 
     @cached_property
+    def means(self) -> MeanNumbers:
+        """The numbers that move means alone."""
+        return MeanNumbers(self.specification, self.rows)
+
+    @cached_property
     def sets_initial_mean(self) -> bool:
         """Whether m is learnt under a known P that is singular: EM alone could then never move m."""
         constraint = self.specification.mean_constraint
@@ -242,8 +254,10 @@ class LeapingProblem(LinearGaussianProblem):
         """Yield the end of the trail with variances at 0 that belong there, or else where the trail heads for."""
         if len(trail) < 3:
             return
-        last = trail[-1]
-        edges = list(boundary_guesses(self.specification, trail[-2], last, self._step))
+        last = self.means.best(trail[-1], WORTH_MOVING)
+        if last is not trail[-1]:
+            yield last, ""
+        edges = list(boundary_guesses(self.specification, trail[-2], last, self._step, self.means.best))
         yield from edges
         if edges:
             return
@@ -269,8 +283,8 @@ class LeapingProblem(LinearGaussianProblem):
         return DEAR_CLIMB_AFTER if self.numerics == SQUARE_ROOT else CLIMB_AFTER
 
     def climb(self, params: LinearGaussianSystem) -> LinearGaussianSystem | None:
-        """Return where quasi-Newton steps in the noise covariances lead, if nothing else is learnt: see `climbed`."""
-        return climbed(self, self.specification, params)
+        """Return where quasi-Newton steps in the noise covariances lead, if no matrix is learnt: see `climbed`."""
+        return climbed(self, self.specification, params, self.means.best)
 
     def _is_nearly_singular(self, guess: LinearGaussianSystem, last: LinearGaussianSystem) -> bool:
         """Whether a guess jumps towards a singular covariance, where later steps would be lost in rounding."""

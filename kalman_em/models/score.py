@@ -16,6 +16,7 @@ from kalman_em.linalg import pseudo_inverses
 from kalman_em.models.completion import completed
 from kalman_em.models.draws import noise_scatters
 from kalman_em.models.generalised import first_state_gradients
+from kalman_em.models.means import MeanNumbers
 from kalman_em.models.numbers import free_numbers
 from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -51,6 +52,19 @@ class Numbers:
             found.append(free_numbers(constraints, values)[:2])
         return found
 
+    @cached_property
+    def means(self) -> MeanNumbers:
+        """Those that move means alone, the first of the numbers."""
+        return MeanNumbers(self.specification, self.rows)
+
+    @cached_property
+    def is_mean(self) -> BoolArray:
+        """Which of the numbers move means alone."""
+        found = np.zeros(len(self.start), dtype=bool)
+        if self.means.n:
+            found[: len(self.means.is_mean)] = self.means.is_mean
+        return found
+
     def at_zero(self) -> BoolArray:
         """Return which numbers stand in a part of a covariance that has lost all variance in some row."""
         zero = [np.zeros(len(free), dtype=bool) for free, _ in self._coefficients]
@@ -75,7 +89,8 @@ class Numbers:
     def score(self, vector: Array) -> tuple[Array, Array]:
         """Return the score at these numbers, and the diagonal of the information that complete data would hold.
 
-        The score of the likelihood is the expected score of the complete data (Fisher's identity).
+        The score of the likelihood is the expected score of the complete data (Fisher's identity). Offsets and input
+        coefficients of an equation without noise are not in that: their score and information are those of the data.
 
         References
         ----------
@@ -103,7 +118,12 @@ class Numbers:
                 deviation = (expectations.initial_means - system.initial_mean)[:, :, None]
                 scatter = expectations.initial_covs + deviation @ np.swapaxes(deviation, 1, 2)
                 parts.append(self._covariance(name, system, scatter, np.ones(len(deviation))))
-        return np.concatenate([score for score, _ in parts]), np.concatenate([info for _, info in parts])
+        score = np.concatenate([score for score, _ in parts])
+        information = np.concatenate([info for _, info in parts])
+        if self.means.n and self.means.are_silent(self.origin):
+            parabola = self.means.parabola(system)
+            score[self.is_mean], information[self.is_mean] = parabola.score, np.diagonal(parabola.information)
+        return score, information
 
     def _from_first_states(self, system: LinearGaussianSystem, expectations: Expectations) -> tuple[Array, Array]:
         """Return what a stationary start adds to the scores of the transition and of its noise: it moves with them."""

@@ -9,8 +9,10 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import join
 from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, Isotropic
+from kalman_em.em.regression import SILENT
 from kalman_em.inference.blocks import WIDE
-from kalman_em.linalg import symmetrised
+from kalman_em.inference.rows import noise_covs
+from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -29,6 +31,10 @@ def can_be_stacked(specification: Specification, system: LinearGaussianSystem) -
     is_watched = specification.is_free("transition_matrix") or specification.is_free("observation_matrix")
     if is_watched and specification.initial.diffuse.any():
         return False
+    # What EM cannot move is set from the likelihood of one series at a time.
+    for kind, cov in (("transition", noise_covs(system)), ("observation", system.observation_cov)):
+        if specification.is_free(f"{kind}_offset") and smallest_scaled_eigenvalue(cov) < SILENT:
+            return False
     joints = [specification.joint("transition"), specification.joint("observation")]
     joints.append(join([specification.constraint("initial_mean")]))
     return all(joint.n_free == 0 or joint.free_columns is not None for joint in joints)
