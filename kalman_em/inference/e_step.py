@@ -16,7 +16,6 @@ from kalman_em.inference.square_root import filter_factors
 from kalman_em.inference.square_root_expectations import expect_factors
 from kalman_em.inference.square_root_scores import factored_scores
 
-
 # Squares that should be 0 may be below it by this part of what they are differences of.
 ROUNDING = 1e-9
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from kalman_em.em.bound import lower_bound
 from kalman_em.em.loop import EMState, em_step, evaluate, run_em
+from kalman_em.em.problem import Note
 from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import EMStop, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
@@ -556,3 +557,21 @@ def test_a_bound_needs_a_problem_that_has_one():
 
     with pytest.raises(InputError, match="record_bound: expected a problem with a method expected_gain"):
         run_em(Plain(), 1.0, record_bound=True)
+
+
+def test_the_end_tells_of_each_subject_once_and_what_is_true_then():
+    @dataclass(frozen=True)
+    class Teller(LeapThenFailure):
+        """Leaps that tell of the same things again and again, to where nothing is left to gain."""
+
+        def m_step(self, x, _):
+            return x if x >= 5.0 else 1.0 - 0.1 * (1.0 - x)
+
+        def leaps(self, trail):
+            yield 5.0, Note("a", "fell")
+            yield 5.5, Note("b", "fell")
+            yield 6.0, Note("a", "rose")
+
+    result = run_em(Teller(), 0.0)
+    assert result.params == 6.0
+    assert result.detail == "b fell; a rose"

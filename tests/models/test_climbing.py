@@ -46,9 +46,9 @@ def test_it_is_tried_sooner_where_iterations_are_dear():
     assert replace(made, numerics="square_root").climb_after < 0.1 * made.climb_after
 
 
-def test_where_coefficients_are_learnt_it_does_not_apply():
+def test_where_matrices_are_learnt_it_does_not_apply():
     made, system = problem(kem.LinearGaussian(1, 2), ["infl", "unemp"])
-    assert climbed(made, made.specification, system) is None
+    assert climbed(made, made.specification, system, made.means.best) is None
 
 
 def test_a_variance_at_zero_stays_there():
@@ -56,7 +56,7 @@ def test_a_variance_at_zero_stays_there():
     Q = np.array(system.transition_cov)
     Q[3, :] = Q[:, 3] = 0.0
     silent = system.replaced(transition_cov=Q)
-    found = climbed(made, made.specification, silent)
+    found = climbed(made, made.specification, silent, made.means.best)
     assert found.transition_cov[3, 3] == 0.0
     assert made.e_step(found)[1] > made.e_step(silent)[1] + 1.0
 

@@ -191,7 +191,9 @@ def test_which_numbers_move_means_alone():
     assert not learns_means_alone(specification)
     assert learns_means_alone((kem.LocalLevel() + kem.Regression()).specify(panel))
     # A name in H and d alike is no number of means alone.
-    shared = kem.LinearGaussian(1, 2, observation_matrix=Pattern([["a"], [1.0]]), observation_offset=Pattern(["a", "c"]))
+    shared = kem.LinearGaussian(
+        1, 2, observation_matrix=Pattern([["a"], [1.0]]), observation_offset=Pattern(["a", "c"])
+    )
     specification = shared.specify(kem.Panel([kem.Observations(np.zeros((5, 2)))]))
     assert moves_means(specification, "observation").tolist() == [False, True]
 
