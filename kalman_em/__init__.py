@@ -39,6 +39,7 @@ from kalman_em.fitting.fit_each import fit_each
 from kalman_em.fitting.latent.factor_fit import FactorFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.latent.topic_fit import TopicFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.result import Fit
@@ -55,6 +56,7 @@ from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.mixture_prior import MixturePrior
 from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
+from kalman_em.latent.topic_model import TopicModel
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.leaves import leaf
 from kalman_em.models.autoregression import Autoregression
@@ -159,6 +161,8 @@ __all__ = [
     "Structural",
     "SwitchingLinearGaussian",
     "TimeVaryingRegression",
+    "TopicFit",
+    "TopicModel",
     "VariationalMixture",
     "VariationalMixtureFit",
     "VectorAutoregression",

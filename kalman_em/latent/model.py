@@ -54,6 +54,15 @@ class HasPrior(Protocol):
 
 
 @runtime_checkable
+class ReadsData(Protocol):
+    """A model whose data are no rows of measurements, such as sparse counts: it reads them itself."""
+
+    def read(self, data: Any) -> Any:
+        """Return the data of a user in the form that `problem` takes; `InputError` if they cannot be used."""
+        ...
+
+
+@runtime_checkable
 class LatentModel(Protocol):
     """A model with hidden values: it lays itself out for data, and knows of no results."""
 

@@ -10,16 +10,19 @@ from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.latent.switching_fit import SwitchingFit
+from kalman_em.fitting.latent.topic_fit import TopicFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.latent.factor_analysis import FactorAnalysis
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
+from kalman_em.latent.topic_model import TopicModel
 from kalman_em.latent.variational_mixture import VariationalMixture
 
 KINDS: dict[type[Any], type[LatentFit]] = {
     FactorAnalysis: FactorFit,
+    TopicModel: TopicFit,
     GaussianHMM: HMMFit,
     GaussianMixture: MixtureFit,
     VariationalMixture: VariationalMixtureFit,

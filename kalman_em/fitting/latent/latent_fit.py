@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -48,8 +48,11 @@ class LatentFit:
     panel: Panel = field(repr=False)
     em: EMResult[Any] = field(repr=False)
 
+    # What `panel` must be: a model that reads its data itself has a kind of its own.
+    data_kind: ClassVar[type[Any]] = Panel
+
     def __post_init__(self) -> None:
-        for name, kind in (("model", LatentModel), ("panel", Panel), ("em", EMResult)):
+        for name, kind in (("model", LatentModel), ("panel", self.data_kind), ("em", EMResult)):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{name}: expected {kind.__name__}, got {type(getattr(self, name)).__name__}")
 

@@ -19,7 +19,7 @@ from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.latent.kinds import kind_of
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.frames import check_regular, to_panel, to_points
-from kalman_em.latent.model import LatentModel, LatentProblem
+from kalman_em.latent.model import LatentModel, LatentProblem, ReadsData
 from kalman_em.observations import Panel
 
 METHODS: dict[str, Variant] = {
@@ -88,6 +88,11 @@ def read(
                     f"{name}: expected none, as the rows of {type(model).__name__} are in no order; choose the "
                     "observed columns with values="
                 )
+        if isinstance(model, ReadsData):
+            if values is not None:
+                raise InputError(f"values: expected none, as {type(model).__name__} takes all columns")
+            own: Panel = model.read(data)
+            return own
         return to_points(data, values=values)
     panel = to_panel(data, time=time, series=series, values=values)
     for key, one in zip(panel.keys or (), panel, strict=True):
