@@ -39,6 +39,7 @@ from kalman_em.fitting.fit_each import fit_each
 from kalman_em.fitting.latent.factor_fit import FactorFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.latent.stream import MixtureStream
 from kalman_em.fitting.latent.topic_fit import TopicFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.fitting.panel_fit import PanelFit
@@ -138,6 +139,7 @@ __all__ = [
     "MarkovAutoregression",
     "MixtureFit",
     "MixturePrior",
+    "MixtureStream",
     "NumericalError",
     "Observations",
     "Panel",

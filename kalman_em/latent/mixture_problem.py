@@ -131,6 +131,10 @@ class MixtureProblem:
         """Return the problems of random parts of the rows."""
         return tuple(replace(self, rows=part, prior=None) for part in self.rows.divided(n_parts, rng))
 
+    def part_of(self, values: Array) -> MixtureProblem:
+        """Return a part for other rows (n, p), measured from the same centre in the same unit."""
+        return replace(self, rows=self.rows.of(values), prior=None)
+
     def pooled(self, parts: Sequence[tuple[float, Moments]]) -> Moments:
         """Return the moments of all parts together, each counted so many times."""
         return combined(parts)

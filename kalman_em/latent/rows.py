@@ -58,6 +58,10 @@ class PatternedRows:
         """Whether nothing is missing."""
         return len(self.patterns) == 1 and len(self.patterns[0].observed) == self.dim
 
+    def of(self, values: Array) -> PatternedRows:
+        """Return other rows `values` (n, p), measured from the same centre in the same unit."""
+        return replace(patterned_values(values, self.centre), scale=self.scale)
+
     def seen(self) -> PatternedRows:
         """Return the rows of which something was observed, numbered anew; the same if that is all."""
         patterns = [pattern for pattern in self.patterns if len(pattern.observed)]

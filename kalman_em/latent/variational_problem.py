@@ -103,6 +103,10 @@ class VariationalProblem:
         """Return random parts of the rows; only all of them together know of the prior."""
         return tuple(_Part(self, part) for part in self.rows.divided(n_parts, rng))
 
+    def part_of(self, values: Array) -> _Part:
+        """Return a part for other rows (n, p), measured from the same centre in the same unit."""
+        return _Part(self, self.rows.of(values))
+
     def pooled(self, parts: Sequence[tuple[float, Moments]]) -> Moments:
         """Return the moments of all parts together, each counted so many times."""
         return combined(parts)

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array, as_count
+from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
+from kalman_em.fitting.latent.stream import MixtureStream
 from kalman_em.fitting.learning import generator
 from kalman_em.fitting.summary import matrix_lines
 from kalman_em.latent.emissions import completed_rows
@@ -156,6 +158,39 @@ class MixtureFit(LatentFit):
         labels = rng.choice(self.n_components, n, p=self.em.params.weights)
         drawn = pd.DataFrame(self.em.params.sample(labels, rng), columns=list(self.panel.names))
         return drawn.assign(component=labels)
+
+    def stream(self, exponent: float = 0.6) -> MixtureStream:
+        """Return a stream that goes on learning from here, batch by batch: see `MixtureStream`.
+
+        Parameters
+        ----------
+        exponent : float
+            Above 0.5, at most 1: of the steps γ_t = (t + 2)^-exponent; smaller ones forget sooner.
+
+        Raises
+        ------
+        InputError
+            If `exponent` is out of its range.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> stream = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"]).stream()
+        >>> stream.n_rows, stream.partial_fit([900.0, 1100.0]).n_rows
+        (100, 102)
+        """
+        if not 0.5 < exponent <= 1.0:
+            raise InputError(f"exponent: expected a number above 0.5 and at most 1, got {exponent!r}")
+        problem: Any = self.problem
+        expectations, _ = problem.e_step(self.em.params)
+        return MixtureStream(
+            names=tuple(self.panel.names),
+            problem=problem,
+            latest=self.em.params,
+            expectations=problem.pooled([(1.0 / self.n_rows, expectations)]),
+            exponent=float(exponent),
+            n_rows=self.n_rows,
+        )
 
     @property
     def icl(self) -> float:

@@ -1,0 +1,64 @@
+"""Online EM on a stream: batches move the parameters to the maximum, and nothing else is kept."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kalman_em as kem
+from kalman_em.latent.moments import combined
+
+NAN = np.nan
+
+
+def draw(n, rng, missing=0.0):
+    labels = rng.choice(2, n, p=[0.7, 0.3])
+    points = (
+        rng.normal(size=(n, 2)) * np.array([[1.0, 0.5], [0.6, 1.2]])[labels]
+        + np.array([[0.0, 0.0], [4.0, 2.0]])[labels]
+    )
+    points[rng.random(points.shape) < missing] = NAN
+    return points
+
+
+@pytest.mark.parametrize("model", [kem.GaussianMixture(2), kem.VariationalMixture(2)])
+def test_a_stream_comes_near_what_all_rows_at_once_give(model):
+    rng = np.random.default_rng(0)
+    batches = [draw(400, rng, 0.1) for _ in range(40)]
+    stream = kem.fit(model, batches[0]).stream()
+    for batch in batches[1:]:
+        stream = stream.partial_fit(batch)
+    data = np.concatenate(batches)
+    whole = kem.fit(model, data)
+    np.testing.assert_allclose(stream.params.means, whole.params.means, atol=0.08)
+    height = whole.problem.e_step(stream.latest)[1]
+    assert 0.0 < (whole.em.log_likelihood - height) / len(data) < 1e-3
+    assert stream.n_batches == 39
+
+
+def test_a_batch_is_one_step_of_the_recursion():
+    rng = np.random.default_rng(1)
+    fitted = kem.fit(kem.GaussianMixture(2), draw(300, rng))
+    stream, batch = fitted.stream(exponent=0.8), draw(50, rng)
+    after = stream.partial_fit(batch)
+    problem = fitted.problem
+    old, _ = problem.e_step(fitted.em.params)
+    new, _ = kem.GaussianMixture(2).problem(kem.Panel([kem.Observations(batch)])).e_step(fitted.em.params)
+    step = 2.0**-0.8
+    expected = problem.m_step(fitted.em.params, combined([((1.0 - step) / 300, old), (step / 50, new)]))
+    np.testing.assert_allclose(after.params.means, expected.means, rtol=1e-10)
+    np.testing.assert_allclose(after.params.covs, expected.covs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(after.params.weights, expected.weights, rtol=1e-10)
+    assert stream.n_rows == 300
+    assert after.n_rows == 350
+
+
+def test_batches_are_checked_and_empty_ones_change_nothing():
+    frame = pd.DataFrame(draw(100, np.random.default_rng(2)), columns=["a", "b"])
+    stream = kem.fit(kem.GaussianMixture(2), frame).stream()
+    assert stream.partial_fit([[NAN, NAN]]) is stream
+    with pytest.raises(kem.InputError, match="expected columns"):
+        stream.partial_fit(frame.rename(columns={"a": "z"}))
+    with pytest.raises(kem.InputError, match="expected 2 columns"):
+        stream.partial_fit([1.0, 2.0, 3.0])
+    with pytest.raises(kem.InputError, match="exponent"):
+        kem.fit(kem.GaussianMixture(2), frame).stream(0.5)
