@@ -11,11 +11,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from kalman_em.arrays import Array
 from kalman_em.em.bound import BoundCurve
@@ -27,13 +24,22 @@ from kalman_em.fitting.signal import signal_moments
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import checked_levels, intervals, level_text
 from kalman_em.models.titles import model_title
+from kalman_em.plot_axes import (
+    AHEAD,
+    DATA,
+    SEQUENCE,
+    SIGNAL,
+    axes_for,
+    column_positions,
+    last_rows,
+    place_labels,
+    points_style,
+    put_legend,
+    with_unit,
+)
+from kalman_em.regime_plots import plot_regimes
 
-# Okabe and Ito's palette: distinct to colour-blind readers, and in grey.
-DATA, SIGNAL, AHEAD, ACCENT = "#4d4d4d", "#0072b2", "#d55e00", "#009e73"
-SEQUENCE = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MAX_COLUMNS = 6
-# With more rows than this a legend is put in a corner: to search for a free place takes long.
-MANY = 2000
+__all__ = ["plot_bound", "plot_components", "plot_em", "plot_fit", "plot_regimes"]
 
 
 def plot_fit(
@@ -98,21 +104,21 @@ def plot_fit(
     checked = tuple(sorted(checked_levels(levels), reverse=True))
     one = fitted._series(series)
     ahead = _forecast(fitted, steps, forecast, series)
-    positions = _positions(one.names or (), columns)
-    rows = _last_rows(one.n_steps, last)
-    axes, is_own = _axes(ax, [(one.names or ())[j] for j in positions])
-    x, x_ahead = _place_labels(axes, one.index, None if ahead is None else ahead.index)
+    positions = column_positions(one.names or (), columns)
+    rows = last_rows(one.n_steps, last)
+    axes, is_own = axes_for(ax, [(one.names or ())[j] for j in positions])
+    x, x_ahead = place_labels(axes, one.index, None if ahead is None else ahead.index)
     means, sds = signal_moments(fitted, series)
     for panel_ax, j in zip(axes, positions, strict=True):
         seen = rows[~one.is_missing[rows, j]]
-        panel_ax.plot(x[seen], one.values[seen, j], **_points(len(rows)), label="observed")
+        panel_ax.plot(x[seen], one.values[seen, j], **points_style(len(rows)), label="observed")
         _draw(panel_ax, x[rows], means[rows, j], sds[rows, j], checked, SIGNAL, "smoothed signal", "signal")
         if ahead is not None:
             _draw(panel_ax, x_ahead, ahead.means[:, j], ahead.sds[:, j], checked, AHEAD, "forecast", "forecast")
         name = (one.names or ())[j]
-        panel_ax.set_ylabel(_with_unit(name, units))
+        panel_ax.set_ylabel(with_unit(name, units))
     axes[0].set_title(_fit_title(fitted, series, positions), loc="center")
-    _legend(axes[0], is_own, len(rows))
+    put_legend(axes[0], is_own, len(rows))
     return axes[0] if one.obs_dim == 1 else np.array(axes, dtype=object)
 
 
@@ -158,18 +164,18 @@ def plot_components(
     checked = tuple(sorted(checked_levels(levels), reverse=True))
     one = fitted._series(series)
     names = one.names or ()
-    position = _positions(names, None if column is None else [column])[0]
+    position = column_positions(names, None if column is None else [column])[0]
     table = fitted.components(levels=(), series=series)
     parts = [str(name) for name in table.columns[:: 2 * len(names)]]
     parts = [part if len(names) == 1 else part.removesuffix(f".{names[0]}") for part in parts]
-    axes, _ = _axes(None, parts)
-    x, _ = _place_labels(axes, one.index, None)
+    axes, _ = axes_for(None, parts)
+    x, _ = place_labels(axes, one.index, None)
     for ax, part in zip(axes, parts, strict=True):
         name = part if len(names) == 1 else f"{part}.{names[position]}"
         means, sds = table[name].to_numpy(), table[f"{name}_sd"].to_numpy()
         if part == "residual":
             ax.axhline(0.0, color="0.8", linewidth=0.8)
-            ax.plot(x, means, **_points(len(x)))
+            ax.plot(x, means, **points_style(len(x)))
         else:
             _draw(ax, x, means, sds, checked, SIGNAL, part, part)
         ax.set_ylabel(part)
@@ -223,7 +229,7 @@ def plot_em(
     em = result.em if isinstance(result, Fit | LatentFit) else result
     if not isinstance(em, EMResult):
         raise InputError(f"result: expected an EMResult or a Fit, got {type(result).__name__}")
-    axes, _ = _axes(ax, ["log-likelihood", "gain"] if gains else ["log-likelihood"])
+    axes, _ = axes_for(ax, ["log-likelihood", "gain"] if gains else ["log-likelihood"])
     iterations = np.arange(em.n_iterations + 1)
     few = em.n_iterations <= 60
     axes[0].plot(iterations, em.log_likelihoods, color=SIGNAL, marker="o" if few else "", markersize=4)
@@ -288,7 +294,7 @@ def plot_bound(curves: BoundCurve | Iterable[BoundCurve], *, name: str = "parame
     several = list(curves) if isinstance(curves, Iterable) else [curves]
     if not several or not all(isinstance(curve, BoundCurve) for curve in several):
         raise InputError(f"curves: expected a BoundCurve or several, got {curves!r}")
-    (panel_ax,), is_own = _axes(ax, ["log-likelihood"])
+    (panel_ax,), is_own = axes_for(ax, ["log-likelihood"])
     first = several[0]
     panel_ax.plot(first.values, first.log_likelihoods, color=DATA, linewidth=2.2, label="log-likelihood", zorder=3)
     if len(several) == 1:
@@ -307,7 +313,7 @@ def plot_bound(curves: BoundCurve | Iterable[BoundCurve], *, name: str = "parame
     panel_ax.set_xlabel(name)
     panel_ax.set_ylabel("log-likelihood")
     panel_ax.set_title("EM climbs a bound that touches the log-likelihood")
-    _legend(panel_ax, is_own, len(first.values))
+    put_legend(panel_ax, is_own, len(first.values))
     return panel_ax
 
 
@@ -340,11 +346,6 @@ def _draw(
     ax.plot(x, means, color=color, linewidth=1.6, marker="o" if single else "", markersize=4, label=label)
 
 
-def _points(n_rows: int) -> dict[str, Any]:
-    size = 4.0 if n_rows <= 150 else 2.5 if n_rows <= 1000 else 1.5
-    return {"linestyle": "", "marker": "o", "markersize": size, "color": DATA, "markeredgewidth": 0.0}
-
-
 def _forecast(fitted: Fit, steps: Any, forecast: Forecast | None, series: Hashable | None) -> Forecast | None:
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
         raise InputError(f"steps: expected a whole number of at least 0, got {steps!r}")
@@ -356,98 +357,6 @@ def _forecast(fitted: Fit, steps: Any, forecast: Forecast | None, series: Hashab
         came = f"one of {', '.join(forecast.names)}" if isinstance(forecast, Forecast) else type(forecast).__name__
         raise InputError(f"forecast: expected a Forecast of {', '.join(fitted.panel.names)}, got {came}")
     return forecast
-
-
-def _positions(names: Sequence[str], columns: Sequence[str] | None) -> list[int]:
-    if columns is None:
-        return list(range(min(len(names), MAX_COLUMNS)))
-    chosen = [columns] if isinstance(columns, str) else list(columns)
-    for name in chosen:
-        if name not in names:
-            raise InputError(f"columns: no column is called {name!r}; expected some of: {', '.join(names)}")
-    if not chosen:
-        raise InputError("columns: expected at least one column, got none")
-    return [list(names).index(name) for name in chosen]
-
-
-def _last_rows(n_steps: int, last: Any) -> Any:
-    if last is None:
-        return np.arange(n_steps)
-    if not isinstance(last, int | np.integer) or isinstance(last, bool) or last < 1:
-        raise InputError(f"last: expected a whole number of at least 1, got {last!r}")
-    return np.arange(max(n_steps - int(last), 0), n_steps)
-
-
-def _axes(ax: Any, names: Sequence[str]) -> tuple[list[Axes], bool]:
-    """Return one axes a name, and whether they were made here."""
-    n = len(names)
-    if ax is None:
-        figure = Figure(figsize=(8.0, 3.8 if n == 1 else 1.0 + 2.1 * n), layout="constrained")
-        return list(figure.subplots(n, 1, sharex=True, squeeze=False)[:, 0]), True
-    axes = [ax] if isinstance(ax, Axes) else list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(axes) != n or not all(isinstance(one, Axes) for one in axes):
-        shown = ", ".join(names)
-        came = len(axes) if all(isinstance(one, Axes) for one in axes) else f"{ax!r} ({type(ax).__name__})"
-        raise InputError(f"ax: expected {n} axes, one each for {shown}, got {came}")
-    return axes, False
-
-
-def _place_labels(axes: Sequence[Axes], index: Any, ahead: Any) -> tuple[Any, Any]:
-    """Return where the rows of the data and of a forecast stand on the x axis, and label that axis."""
-    labels = pd.Index(index)
-    following = labels[:0] if ahead is None else ahead
-    bottom = axes[-1]
-    bottom.set_xlabel(str(labels.name) if labels.name is not None else "")
-    if isinstance(labels, pd.PeriodIndex):
-        labels, following = labels.to_timestamp(), pd.PeriodIndex(following, dtype=labels.dtype).to_timestamp()
-    if isinstance(labels, pd.DatetimeIndex):
-        return _place_dates(axes, labels, pd.DatetimeIndex(following))
-    if isinstance(labels, pd.TimedeltaIndex):
-        unit, name = _duration_unit(labels)
-        bottom.set_xlabel(f"{labels.name or 'elapsed time'} ({name})")
-        return np.asarray(labels / unit), np.asarray(pd.TimedeltaIndex(following) / unit)
-    if pd.api.types.is_numeric_dtype(labels.dtype):
-        if labels.name is None:
-            bottom.set_xlabel("step")
-        return labels.to_numpy(dtype=np.float64), following.to_numpy(dtype=np.float64)
-    texts = [str(label) for label in [*labels, *following]]
-    for one in axes:
-        one.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-        one.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _text_at(texts, at)))
-    return np.arange(len(labels), dtype=np.float64), np.arange(len(labels), len(texts), dtype=np.float64)
-
-
-def _place_dates(axes: Sequence[Axes], labels: pd.DatetimeIndex, following: pd.DatetimeIndex) -> tuple[Any, Any]:
-    zone = labels.tz
-    for one in axes:
-        locator = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
-        one.xaxis.set_major_locator(locator)
-        one.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
-    if zone is not None:
-        labels, following = labels.tz_convert(None), following.tz_convert(None)
-    return labels.to_numpy(), following.to_numpy()
-
-
-def _duration_unit(labels: pd.TimedeltaIndex) -> tuple[pd.Timedelta, str]:
-    span = labels[-1] - labels[0]
-    for name, unit in (
-        ("days", pd.Timedelta(days=1)),
-        ("hours", pd.Timedelta(hours=1)),
-        ("min", pd.Timedelta(minutes=1)),
-    ):
-        if span >= 3 * unit:
-            return unit, name
-    return pd.Timedelta(seconds=1), "s"
-
-
-def _text_at(texts: Sequence[str], at: float) -> str:
-    position = round(at)
-    return texts[position] if abs(at - position) < 1e-6 and 0 <= position < len(texts) else ""
-
-
-def _with_unit(name: str, units: Mapping[str, str] | None) -> str:
-    unit = (units or {}).get(name, "")
-    return f"{name} ({unit})" if unit else name
 
 
 def _fit_title(fitted: Fit, series: Hashable | None, positions: Sequence[int]) -> str:
@@ -464,23 +373,3 @@ def _em_title(em: EMResult[Any]) -> str:
     if em.stop_reason.is_converged:
         return f"EM converged after {iterations}"
     return f"EM stopped after {iterations}: {em.stop_reason}"
-
-
-def _legend(ax: Axes, is_own: bool, n_points: int) -> None:
-    """Put the legend below the whole figure if that was made here, else inside the axes."""
-    handles, labels = ax.get_legend_handles_labels()
-    # Lines before their intervals, which are drawn first to lie below them.
-    order = sorted(range(len(labels)), key=lambda i: _group(labels[i]))
-    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
-    if is_own:
-        ncols = len(labels) if len(labels) <= 5 else -(-len(labels) // 2)
-        ax.figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize="small")
-    else:
-        ax.legend(handles, labels, loc="best" if n_points <= MANY else "upper left", fontsize="small")
-
-
-def _group(label: str) -> tuple[int, bool]:
-    """Return where a label stands in the legend: data, signal, forecast, and a line before its intervals."""
-    kinds = ("observed", "smoothed signal", "signal", "forecast")
-    kind = label.partition(",")[0]
-    return (kinds.index(kind) if kind in kinds else len(kinds)), "," in label

@@ -21,6 +21,8 @@ LAYERS = [
     ["fitting"],
     [
         "plotting",
+        "plot_axes",
+        "regime_plots",
         "crosscheck",
         "datasets",
         "persistence",

@@ -65,9 +65,9 @@ class HMMFit(RegimeFit):
         1985Q2   0.74  1.07     -1.58       2.6
         """
         steps = as_count(steps, "steps")
-        position = self._position(series)
+        position = self.position(series)
         one = self.panel.series[position]
-        params, ahead = self.params, self._posterior.filtered[self._last_row(position)]
+        params, ahead = self.params, self._posterior.filtered[self.last_row(position)]
         probabilities = []
         for _ in range(steps):
             ahead = ahead @ params.transition_matrix

@@ -69,7 +69,7 @@ class MarkovAutoregressionFit(RegimeFit):
             raise InputError(
                 "forecast: expected coefficients and variance that do not switch; use forecast_regimes, or sample"
             )
-        position = self._position(series)
+        position = self.position(series)
         one, K, p = self.panel.series[position], params.n_regimes, params.order
         weights = problem.last_history(params, position)
         histories = problem.rows.histories
@@ -96,8 +96,8 @@ class MarkovAutoregressionFit(RegimeFit):
     def forecast_regimes(self, steps: int, *, series: Hashable | None = None) -> pd.DataFrame:
         """Return the probabilities of the regimes `steps` rows ahead, whatever switches; arguments as of `forecast`."""
         steps = as_count(steps, "steps")
-        position = self._position(series)
-        ahead, found = self._posterior.filtered[self._last_row(position)], []
+        position = self.position(series)
+        ahead, found = self._posterior.filtered[self.last_row(position)], []
         for _ in range(steps):
             ahead = ahead @ self.params.transition_matrix
             found.append(ahead)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.summary import matrix_lines
 from kalman_em.latent.regime_problem import RegimePosterior
+from kalman_em.leaves import leaf
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -59,6 +60,28 @@ class RegimeFit(LatentFit):
             durations = np.where(leave > 0.0, 1.0 / leave, np.inf)
         return pd.Series(durations, index=pd.RangeIndex(self.n_regimes), name="expected_duration")
 
+    def plot(
+        self,
+        *,
+        filtered: bool = False,
+        series: Hashable | None = None,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+        units: Mapping[str, str] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw the data, and behind them the probabilities of the regimes.
+
+        The arguments are those of `kalman_em.plotting.plot_regimes`; the axes are returned, or an array of them.
+
+        Raises
+        ------
+        InputError
+            If an argument cannot be used.
+        """
+        options = {"series": series, "columns": columns, "last": last, "units": units, "ax": ax}
+        return leaf("plotting").plot_regimes(self, filtered=filtered, **options)
+
     @property
     def _moves(self) -> Array:
         """The probabilities of the moves between regimes, (K, K)."""
@@ -73,7 +96,7 @@ class RegimeFit(LatentFit):
     def _frame(self, probabilities: Array) -> pd.DataFrame:
         return pd.DataFrame(probabilities.copy(), index=labels_of(self.panel), columns=pd.RangeIndex(self.n_regimes))
 
-    def _position(self, series: Hashable | None) -> int:
+    def position(self, series: Hashable | None) -> int:
         """Return the position of the series called `series`, or of the only one."""
         keys = self.panel.keys or ()
         if series is None:
@@ -83,7 +106,7 @@ class RegimeFit(LatentFit):
             return 0
         return self.panel.position(series)
 
-    def _last_row(self, position: int) -> int:
+    def last_row(self, position: int) -> int:
         """Return where the last row of a series stands among the rows of all."""
         return sum(one.n_steps for one in self.panel.series[: position + 1]) - 1
 
