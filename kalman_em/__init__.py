@@ -52,6 +52,7 @@ from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import sample_states, simulate
 from kalman_em.inference.stationary import stationary_moments
 from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
+from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
@@ -138,6 +139,7 @@ __all__ = [
     "LocalLinearTrend",
     "MarkovAutoregression",
     "MixtureFit",
+    "MixtureOfFactorAnalysers",
     "MixturePrior",
     "MixtureStream",
     "NumericalError",

@@ -11,21 +11,26 @@ from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.em.variants import Variant
 from kalman_em.errors import InputError
+from kalman_em.fitting.latent.factor_fit import FactorFit
 from kalman_em.fitting.latent.hmm_fit import HMMFit
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.latent.learning import learn_latent
 from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.latent.switching_fit import SwitchingFit
+from kalman_em.fitting.latent.topic_fit import TopicFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.fitting.learning import check_run, generator, learn
 from kalman_em.fitting.result import Fit
 from kalman_em.inference.numerics import AUTO
+from kalman_em.latent.factor_analysis import FactorAnalysis
+from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.model import LatentModel
 from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
+from kalman_em.latent.topic_model import TopicModel
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.models.model import Model
 
@@ -51,6 +56,12 @@ class Options(TypedDict, total=False):
 # A new kind of model brings its kind of result here and in `kalman_em.fitting.latent.kinds`.
 @overload
 def fit(model: GaussianMixture, data: Any, **options: Unpack[Options]) -> MixtureFit: ...
+@overload
+def fit(model: MixtureOfFactorAnalysers, data: Any, **options: Unpack[Options]) -> MixtureFit: ...
+@overload
+def fit(model: FactorAnalysis, data: Any, **options: Unpack[Options]) -> FactorFit: ...
+@overload
+def fit(model: TopicModel, data: Any, **options: Unpack[Options]) -> TopicFit: ...
 @overload
 def fit(model: GaussianHMM, data: Any, **options: Unpack[Options]) -> HMMFit: ...
 @overload
@@ -89,7 +100,7 @@ def fit(
         What may vary, and how.
     data : Series, DataFrame, array_like of shape (T,) or (T, p), Observations or Panel
         Rows in time order (in any order for a mixture); NaN is missing.
-        A long DataFrame with `series` is a panel, whose series share parameters.
+        A long DataFrame with `series` is a panel, whose series share parameters. `TopicModel` takes counts, sparse too.
     start : mapping, optional
         Starting values for some or all of the model's parameters, by name; the others come from the data.
     stopping : Stopping

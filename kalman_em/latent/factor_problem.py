@@ -12,10 +12,10 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import InputError
-from kalman_em.latent.emissions import moments_of, views
 from kalman_em.latent.factor_params import FactorParams
 from kalman_em.latent.factor_step import FactorStep
 from kalman_em.latent.gaussians import largest_move
+from kalman_em.latent.mixture_problem import posterior_moments
 from kalman_em.latent.mixture_starts import standardised
 from kalman_em.latent.moments import Moments, expected_log_density
 from kalman_em.latent.named import named_values, with_values
@@ -43,13 +43,7 @@ class FactorProblem:
         """Return the expected mean and scatter of whole rows, and the log-likelihood."""
         if self._whole is not None:
             return self._whole, expected_log_density(params.gaussians, self._whole)
-        seen, parts = [], []
-        for view in views(params.gaussians, self.rows):
-            for block in view.blocks():
-                view.add(block, np.ones_like(block.log_densities))
-                parts.append(float(block.log_densities.sum()))
-            seen.append(view)
-        return moments_of(params.gaussians, seen), float(np.sum(parts))
+        return posterior_moments(params.gaussians, np.zeros(1), self.rows)
 
     def m_step(self, params: FactorParams, expectations: Moments) -> FactorParams:
         """Return the mean, and loadings and noise that raise the expected log-likelihood: see `FactorStep`."""

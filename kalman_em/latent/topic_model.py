@@ -71,8 +71,8 @@ class TopicModel:
         """Return the counts in the data of a user."""
         return to_corpus(data)
 
-    def problem(self, panel: Corpus) -> TopicProblem:
-        """Return the EM problem for the counts of `panel`."""
+    def problem(self, panel: Any) -> TopicProblem:
+        """Return the EM problem for the counts of `panel`, a `Corpus`."""
         priors = [1.0 / self.n_topics if p == "even" else p for p in (self.document_prior, self.word_prior)]
         unused = np.flatnonzero(np.bincount(panel.counts.indices, minlength=panel.obs_dim) == 0)
         if priors[1] is None and len(unused):

@@ -76,12 +76,20 @@ CASES = {
     ),
     "factor analysis": (kem.FactorAnalysis(1), columns_of_factors()),
     "factor analysis, complete": (kem.FactorAnalysis(1), columns_of_factors(seed=1, missing=0.0)),
+    "mixture of factor analysers": (
+        kem.MixtureOfFactorAnalysers(2, 1),
+        np.concatenate([columns_of_factors(seed=3), columns_of_factors(seed=4) + 4.0]),
+    ),
+    "mixture of factor analysers, isotropic": (
+        kem.MixtureOfFactorAnalysers(2, 1, noise=kem.Isotropic()),
+        clusters(seed=10),
+    ),
     "principal components": (kem.PrincipalComponents(2), columns_of_factors(seed=2)),
 }
 # Generalised EM: the M-step raises the bound, and reaches its top only when it is taken again and again.
-GENERALISED = kem.FactorAnalysis
+GENERALISED = (kem.FactorAnalysis, kem.MixtureOfFactorAnalysers)
 # Loadings stand for all their rotations, so that they have more directions than free numbers.
-ROTATED = kem.FactorAnalysis
+ROTATED = (kem.FactorAnalysis, kem.MixtureOfFactorAnalysers)
 DIRECTIONS = 12
 TIGHT = kem.Stopping(relative_tolerance=1e-13, parameter_tolerance=1e-9, max_iterations=20_000)
 
@@ -97,7 +105,8 @@ def case(request):
 def on_the_way(old, new, share):
     """Return the parameters at `share` of the way from `old` to `new`."""
     parts = {}
-    for field in fields(old):
+    # What is derived follows.
+    for field in (field for field in fields(old) if field.init):
         a, b = getattr(old, field.name), getattr(new, field.name)
         parts[field.name] = a + share * (b - a)
     return replace(old, **parts)

@@ -13,6 +13,7 @@ from kalman_em.fitting.latent.switching_fit import SwitchingFit
 from kalman_em.fitting.latent.topic_fit import TopicFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.latent.factor_analysis import FactorAnalysis
+from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
@@ -22,6 +23,7 @@ from kalman_em.latent.variational_mixture import VariationalMixture
 
 KINDS: dict[type[Any], type[LatentFit]] = {
     FactorAnalysis: FactorFit,
+    MixtureOfFactorAnalysers: MixtureFit,
     TopicModel: TopicFit,
     GaussianHMM: HMMFit,
     GaussianMixture: MixtureFit,
