@@ -13,7 +13,7 @@ from kalman_em.em.restarts import run_starts
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError, unknown_name
-from kalman_em.fitting.starting import started
+from kalman_em.fitting.starting import check_start, started
 from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
 from kalman_em.models.by_series import laid_by_series, shared_by_all, spread_over_series
@@ -62,6 +62,7 @@ def learn(
     check_numerics(numerics)
     rng = generator(seed)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
+    check_start(specification, start)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
     problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics)
     plain = shared_by_all(specification)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array, as_floats
-from kalman_em.errors import InputError, unknown_name
+from kalman_em.errors import InputError, NumericalError, unknown_name
 from kalman_em.linalg import checked_covariance
 from kalman_em.models.by_series import tables_of
 from kalman_em.models.leading import n_leading
@@ -28,15 +28,13 @@ def started(specification: Specification, base: LinearGaussianSystem, start: Any
     Raises
     ------
     InputError
-        If a name is not a parameter of the model, a shape or covariance is wrong, or a value breaks its form.
+        If a name is not a parameter of the model, a shape or covariance is wrong, a value breaks its form, or a named
+        number and the parameter that it stands in are both given and differ.
     """
     if start is None:
         return base
-    if not isinstance(start, Mapping):
-        hint = "; pass its .params" if isinstance(getattr(start, "params", None), Mapping) else ""
-        raise InputError(f"start: expected a mapping from parameter names to values, got {type(start).__name__}{hint}")
     values = _values(specification, base)
-    start = _of_each(specification, start)
+    start = _of_each(specification, _mapping(start))
     numbers = {name: _number(name, value) for name, value in start.items() if name in specification.names}
     given = {name: _checked(specification, base, name, value) for name, value in start.items() if name not in numbers}
     for name, array in given.items():
@@ -45,7 +43,62 @@ def started(specification: Specification, base: LinearGaussianSystem, start: Any
     system = specification.projected(values)
     for name, array in given.items():
         _check_form(array, named_value(specification, specification.slots[name], system), name)
-    return _with_numbers(specification, system, numbers)
+    system = _with_numbers(specification, system, numbers)
+    for name, array in given.items() if numbers else ():
+        _check_agreement(specification, system, name, array, numbers)
+    return system
+
+
+def check_start(specification: Specification, start: Any) -> None:
+    """Raise `InputError` for names, shapes and covariances in `start` that fit no start of the model.
+
+    It needs none, so that this is known before one is looked for. What depends on the rest of a start is for `started`.
+    """
+    if start is None:
+        return
+    base = _plain(specification)
+    for name, value in _of_each(specification, _mapping(start)).items():
+        if name in specification.names:
+            _number(name, value)
+        elif base is not None:
+            _checked(specification, base, name, value)
+        else:
+            _check_known(specification, name)
+
+
+def _mapping(start: Any) -> Mapping[str, Any]:
+    if isinstance(start, Mapping):
+        return start
+    hint = "; pass its .params" if isinstance(getattr(start, "params", None), Mapping) else ""
+    raise InputError(f"start: expected a mapping from parameter names to values, got {type(start).__name__}{hint}")
+
+
+def _plain(specification: Specification) -> LinearGaussianSystem | None:
+    """Return a system of the specification that tells shapes, None where there is no simple one."""
+    if specification.by_series:
+        return None
+    shapes = {name: specification.shape(name) for name in (*specification.coefficients, *COVARIANCES)}
+    try:
+        return specification.projected(
+            {name: np.eye(shape[0]) if name in COVARIANCES else np.zeros(shape) for name, shape in shapes.items()}
+        )
+    except (InputError, NumericalError):
+        return None
+
+
+def _check_agreement(
+    specification: Specification, system: LinearGaussianSystem, name: str, came: Array, numbers: Mapping[str, float]
+) -> None:
+    """Raise `InputError` if named numbers have changed a parameter that was given too."""
+    slot = specification.slots[name]
+    kept = named_value(specification, slot, system)
+    off = np.abs(kept - came) > ROUNDING * np.abs(came) + ROUNDING_OF_ZERO * _sizes(came)
+    if off.any():
+        inside = [one for one in numbers if slot.parameter in specification.names[one]]
+        raise InputError(
+            f"start[{inside[0]!r}]: stands in {name}, whose start is given too, with another value of it; expected "
+            f"one of the two, got {numbers[inside[0]]:g} and {name} = {came.tolist()}"
+        )
 
 
 def named_value(specification: Specification, slot: Slot, system: LinearGaussianSystem) -> Array:
@@ -107,8 +160,7 @@ def _values(specification: Specification, system: LinearGaussianSystem) -> dict[
 
 
 def _checked(specification: Specification, base: LinearGaussianSystem, name: Any, value: Any) -> Array:
-    if name not in specification.slots:
-        raise InputError(unknown_name("start", name, [*specification.slots, *specification.names]))
+    _check_known(specification, name)
     slot = specification.slots[name]
     shape = named_value(specification, slot, base).shape
     array = as_floats(value, f"start[{name!r}]")
@@ -119,6 +171,11 @@ def _checked(specification: Specification, base: LinearGaussianSystem, name: Any
     if slot.parameter in COVARIANCES:
         array = checked_covariance(array, array.shape[-1], f"start[{name!r}]")
     return array
+
+
+def _check_known(specification: Specification, name: Any) -> None:
+    if name not in specification.slots:
+        raise InputError(unknown_name("start", name, [*specification.slots, *specification.names]))
 
 
 def _number(name: str, value: Any) -> float:

@@ -13,7 +13,7 @@ from kalman_em.em.loop import climb_on, run_em
 from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.learning import Learnt, learn, stated
-from kalman_em.fitting.starting import started
+from kalman_em.fitting.starting import check_start, started
 from kalman_em.inference.rows import stack_rows
 from kalman_em.inference.stacks import StackedRows, stacked
 from kalman_em.models.leading import rows_of, with_leading_rows
@@ -97,6 +97,7 @@ def learn_together(
 
 def _begun(settings: Settings, position: int, panel: Panel) -> Begun:
     specification, panel = stated(settings.model, panel)
+    check_start(specification, settings.start)
     first = started(specification, settings.model.start(specification, panel), settings.start)
     return Begun(position, specification, panel, first)
 

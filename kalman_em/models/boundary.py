@@ -120,15 +120,23 @@ def boundary_guesses(
 
 
 def without_near_zeros(
-    specification: Specification, system: LinearGaussianSystem, height: Callable[[LinearGaussianSystem], float]
+    specification: Specification,
+    system: LinearGaussianSystem,
+    height: Callable[[LinearGaussianSystem], float],
+    *,
+    goes_on: bool = False,
 ) -> LinearGaussianSystem:
-    """Return `system` with every learnt variance that is as good as 0 at 0; `height` is the log-likelihood."""
+    """Return `system` with every learnt variance that is as good as 0 at 0; `height` is the log-likelihood.
+
+    Where EM `goes_on` from there, only those without which it loses nothing.
+    """
     reached: float | None = None
     for name in ("transition_cov", "observation_cov"):
         if not _is_tried(specification, name):
             continue
-        for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
-            direction = Direction(name, positions, name, entry)
+        every = _tied_in(specification.noise(name), specification.shape(name)[0])
+        directions = [Direction(name, positions, name, entry) for entry, positions in every]
+        for direction in _directions(specification, name, system) if goes_on else directions:
             zero = _with(specification, system, direction, 0.0)
             if zero is None or direction.variance(getattr(system, name)) <= 0.0:
                 continue

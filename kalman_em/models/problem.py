@@ -17,12 +17,13 @@ from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
 from kalman_em.inference.e_step import expect_by
 from kalman_em.inference.expectations import Expectations
+from kalman_em.inference.kalman import log_likelihood_by
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT
 from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.rows import Rows, lay
 from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
 from kalman_em.models.bound import expected_gain
-from kalman_em.models.boundary import boundary_guesses
+from kalman_em.models.boundary import boundary_guesses, without_near_zeros
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
@@ -284,7 +285,12 @@ class LeapingProblem(LinearGaussianProblem):
 
     def climb(self, params: LinearGaussianSystem) -> LinearGaussianSystem | None:
         """Return where quasi-Newton steps in the noise covariances lead, if no matrix is learnt: see `climbed`."""
-        return climbed(self, self.specification, params, self.means.best)
+        found = climbed(self, self.specification, params, self.means.best)
+        # What is left of a variance that went down is rounding, and EM would spread it.
+        return found and without_near_zeros(self.specification, found, self._height, goes_on=True)
+
+    def _height(self, params: LinearGaussianSystem) -> float:
+        return log_likelihood_by(lay(params, self.rows), self.rows, self.numerics)
 
     def _is_nearly_singular(self, guess: LinearGaussianSystem, last: LinearGaussianSystem) -> bool:
         """Whether a guess jumps towards a singular covariance, where later steps would be lost in rounding."""

@@ -275,3 +275,35 @@ def test_new_rows_bring_their_inputs_in_any_form(pushed):
 def test_a_fit_made_of_other_things_is_refused(level):
     with pytest.raises(kem.InputError, match=r"^panel: expected Panel, got list"):
         kem.Fit(model=level.model, specification=level.specification, panel=[], em=level.em)
+
+
+class NeverStarts(kem.LocalLevel):
+    """A level whose own start must not be asked for."""
+
+    def start(self, specification, panel):
+        raise AssertionError("the start was looked for")
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"levelcov": 1.0}, "^start 'levelcov' is not known"),
+        ({"level_cov": [1.0, 2.0]}, r"^start\['level_cov'\]: expected shape \(1, 1\), got \(2,\)"),
+        ({"observation_cov": -1.0}, r"^start\['observation_cov'\]: expected a positive semi-definite"),
+        ([1.0], "^start: expected a mapping"),
+    ],
+)
+def test_a_bad_start_is_known_before_one_is_looked_for(walk, start, message):
+    with pytest.raises(kem.InputError, match=message):
+        kem.fit(NeverStarts(), walk, start=start)
+
+
+def test_a_number_and_the_parameter_that_it_stands_in_must_agree():
+    values = np.random.default_rng(0).normal(size=(30, 2))
+    model = kem.LinearGaussian(1, 2, observation_cov=kem.Pattern([["r1", 0.0], [0.0, "r2"]]))
+    with pytest.raises(kem.InputError, match=r"^start\['r1'\]: stands in observation_cov, .* got 0\.3 and"):
+        kem.fit(model, values, start={"r1": 0.3, "observation_cov": np.eye(2)}, stopping=SHORT)
+    both = {"r1": 0.3, "observation_cov": np.diag([0.3, 1.0])}
+    fitted = kem.fit(model, values, start=both, stopping=SHORT)
+    # The parameters of a fit name both.
+    assert kem.fit(model, values, start=fitted.params, stopping=SHORT).em.n_iterations == 3
