@@ -150,3 +150,29 @@ def test_a_missing_name_is_told():
         errors["level_vov"]
     with pytest.raises(AttributeError, match="level_vov"):
         _ = errors.level_vov
+
+
+def test_a_variance_as_good_as_zero_is_held_and_leaves_the_others_sound():
+    """Noise of 1e-14 beside that of a walk: the coefficient has the standard error of least squares on differences."""
+    rng = np.random.default_rng(4)
+    u = rng.normal(size=100)
+    y = np.cumsum(rng.normal(size=100)) + 1.5 * u
+    model, one = kem.LocalLevel() + kem.Regression(), kem.Stopping(max_iterations=1)
+    fitted = kem.fit(model, y, inputs=u, start={"observation_cov": 1e-14, "level_cov": 1.0}, stopping=one)
+    assert 0.0 < fitted.params.observation_cov.item() < 1e-13
+    errors = fitted.standard_errors
+    expected = np.sqrt(fitted.params.level_cov.item() / np.sum(np.diff(u) ** 2))
+    np.testing.assert_allclose(errors.regression, [expected], rtol=1e-6)
+    assert errors.observation_cov.item() == 0.0
+    assert set(errors.reasons) == {"observation_cov"}
+
+
+def test_loadings_without_noise_have_no_standard_error_and_say_so():
+    rng = np.random.default_rng(5)
+    x = np.cumsum(rng.normal(size=60))
+    values = np.column_stack([2.0 * x, x + rng.normal(size=60)])
+    model = kem.LinearGaussian(1, 2, observation_cov=Fixed(np.diag([0.0, 1.0])), transition_cov=Fixed(1.0))
+    errors = kem.fit(model, values, stopping=kem.Stopping(max_iterations=5)).standard_errors
+    assert np.isinf(errors.observation_matrix[0, 0])
+    assert np.isfinite(errors.observation_matrix[1, 0])
+    assert "without noise" in errors.reasons["observation_matrix"]
