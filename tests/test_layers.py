@@ -23,6 +23,7 @@ LAYERS = [
         "plotting",
         "plot_axes",
         "regime_plots",
+        "mixture_plots",
         "crosscheck",
         "datasets",
         "persistence",

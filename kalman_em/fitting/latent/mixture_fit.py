@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from kalman_em.fitting.learning import generator
 from kalman_em.fitting.summary import matrix_lines
 from kalman_em.latent.emissions import completed_rows
 from kalman_em.latent.rows import patterned
+from kalman_em.leaves import leaf
 from kalman_em.observations import Panel
 
 
@@ -191,6 +193,30 @@ class MixtureFit(LatentFit):
             exponent=float(exponent),
             n_rows=self.n_rows,
         )
+
+    def plot(self, *, columns: Sequence[str] | None = None, ax: Any = None) -> Any:
+        """Draw the rows and the components, over one column or two; the axes are returned.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            One column or two; the first two when left out.
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Raises
+        ------
+        InputError
+            If `columns` are not one or two of the data's own.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
+        >>> fitted.plot().get_title()
+        'GaussianMixture with 2 components'
+        """
+        return leaf("mixture_plots").plot_mixture(self, columns=columns, ax=ax)
 
     @property
     def icl(self) -> float:
