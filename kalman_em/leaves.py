@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-LEAVES = ("cli", "crosscheck", "datasets", "mixture_plots", "persistence", "plotting")
+LEAVES = ("cli", "crosscheck", "datasets", "persistence", "plotting")
 
 
 def leaf(name: str) -> ModuleType:

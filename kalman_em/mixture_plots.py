@@ -13,7 +13,7 @@ from matplotlib.patches import Ellipse
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
-from kalman_em.plotting import DATA, SEQUENCE, SIGNAL
+from kalman_em.plot_axes import DATA, SEQUENCE, SIGNAL
 
 # A component after the last colour begins anew with the first.
 COLOURS = (SIGNAL, *SEQUENCE)

@@ -23,6 +23,7 @@ from kalman_em.fitting.result import Fit
 from kalman_em.fitting.signal import signal_moments
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import checked_levels, intervals, level_text
+from kalman_em.mixture_plots import plot_mixture
 from kalman_em.models.titles import model_title
 from kalman_em.plot_axes import (
     AHEAD,
@@ -39,7 +40,7 @@ from kalman_em.plot_axes import (
 )
 from kalman_em.regime_plots import plot_regimes
 
-__all__ = ["plot_bound", "plot_components", "plot_em", "plot_fit", "plot_regimes"]
+__all__ = ["plot_bound", "plot_components", "plot_em", "plot_fit", "plot_mixture", "plot_regimes"]
 
 
 def plot_fit(

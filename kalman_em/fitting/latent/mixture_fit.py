@@ -216,7 +216,7 @@ class MixtureFit(LatentFit):
         >>> fitted.plot().get_title()
         'GaussianMixture with 2 components'
         """
-        return leaf("mixture_plots").plot_mixture(self, columns=columns, ax=ax)
+        return leaf("plotting").plot_mixture(self, columns=columns, ax=ax)
 
     @property
     def icl(self) -> float:
