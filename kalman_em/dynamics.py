@@ -112,6 +112,13 @@ class Dynamics:
         shown = reachable_rank(self.drift, np.hstack([noise.diffusion for noise in self.noises]))
         return sum(m * noise.n_noises for m, noise in zip(self.copies, self.noises, strict=True)) > shown
 
+    def with_drift(self, drift: Array) -> Dynamics:
+        """Return the motion with other numbers in the places of the drift; what moves what stays as it is."""
+        moved = Dynamics(drift, self.noises, self.axes)
+        # Which directions noise reaches is a matter of those places.
+        moved.__dict__["copies"] = self.copies
+        return moved
+
     def transition_matrices(self, gaps: Array) -> Array:
         """Return F(t) for the times t in `gaps`, shape (K, d, d)."""
         with np.errstate(over="ignore", invalid="ignore"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from kalman_em.encoding.layout import laid_out
 from kalman_em.encoding.numbers import as_array, as_nested
 from kalman_em.errors import InputError
 from kalman_em.fitting.result import Fit
+from kalman_em.models.rate import Rate
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Observations, Panel
@@ -178,8 +179,11 @@ def _figures(fitted: Fit) -> dict[str, Any]:
 def _encoded_specification(specification: Specification) -> dict[str, Any]:
     node = {
         name: _plain(getattr(specification, name))
-        for name in _names(Specification, but=("forms", "slots", "components", "regressions", "dynamics", "series"))
+        for name in _names(
+            Specification, but=("forms", "slots", "components", "regressions", "dynamics", "series", "rates")
+        )
     }
+    node["rates"] = [asdict(rate) for rate in specification.rates]
     if specification.series:
         node["series"] = list(specification.series)
     node["dynamics"] = encoded(specification.dynamics, "dynamics")
@@ -200,6 +204,11 @@ def _encoded_slot(slot: Slot) -> list[Any]:
         if slot.entry is not None:
             node[-1]["entry"] = slot.entry
     return node
+
+
+def _decoded_rate(node: dict[str, Any]) -> Rate:
+    entries = tuple((int(row), int(column), float(weight)) for row, column, weight in node["entries"])
+    return Rate(node["name"], entries, tuple(node["states"]), tuple(node["noises"]))
 
 
 def _decoded_slot(node: list[Any]) -> Slot:
@@ -223,7 +232,7 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
         parts[name] = None if node[name] is None else as_array(node[name])
     parts["dynamics"] = decoded(node["dynamics"], "dynamics")
     parts["series"] = tuple(node.get("series", ()))
-    parts["decay"] = None if node["decay"] is None else tuple(node["decay"])
+    parts["rates"] = tuple(_decoded_rate(rate) for rate in node["rates"])
     return Specification(**parts)
 
 

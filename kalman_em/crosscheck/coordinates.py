@@ -83,8 +83,11 @@ def coordinates(
     NoCoordinates
         If a covariance has a form whose members cannot be reached.
     """
-    if specification.decay is not None:
-        raise NoCoordinates("a time constant is learnt, which moves the transition and the noise of every gap")
+    if specification.rates:
+        what = {"time_constant": "a time constant"}.get(specification.rates[0].name, specification.rates[0].name)
+        raise NoCoordinates(
+            f"{what} is learnt in continuous time, which moves the transition and the noise of every gap"
+        )
     units = coefficient_units(origin, reference, panel)
     pieces = []
     for together in specification.together():

@@ -91,7 +91,7 @@ def standard_errors(
     Meng and Rubin, Using EM to obtain asymptotic variance-covariance matrices, JASA 86 (1991); Jamshidian and Jennrich,
     Standard errors for EM estimation, Journal of the Royal Statistical Society B 62 (2000), section 3.
     """
-    if specification.decay is not None:
+    if specification.rates:
         raise InputError(
             "time_constant: is learnt by a search, and has no score here to take standard errors from; those of the "
             "other parameters, as if it were known, come from a fit with the time constant stated as a number"

@@ -9,7 +9,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, as_count
 from kalman_em.em.forms import Full, checked_covariance_form
-from kalman_em.models.component import Coefficient, Component, Noise, first_cov
+from kalman_em.models.component import Coefficient, Component, Noise, Turning, first_cov
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -107,7 +107,14 @@ class Autoregression(Additive):
             ),
             transitions=tuple(companion(coefficients, m) for coefficients in _tried(m)),
             initial_cov=first_cov(self.initial_cov, self.autoregression_cov),
+            turning=_dying(name) if m == 1 else None,
         )
+
+
+def _dying(name: str) -> Turning:
+    """Return the first-order autoregression as a motion in continuous time: an Ornstein-Uhlenbeck process."""
+    tried = tuple((-float(np.log(root)),) for root in ROOTS if 0.0 < root < 1.0)
+    return Turning(drift=np.zeros((1, 1)), rates=((name, "damping", ((0, 0, -1.0),)),), tried=tried)
 
 
 def companion(coefficients: Array, order: int) -> Array:

@@ -90,6 +90,8 @@ def climbed(
     """
     if not learns_means_alone(specification) or specification.is_free("initial_cov"):
         return None
+    if specification.rates and specification.initial.stationary:
+        return None
     # A variance at 0 stays there: it is for others to revive.
     blocks = [
         block

@@ -51,6 +51,26 @@ class Coefficient:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Turning:
+    """How what is learnt of a component's transition stands in its drift, for the form in continuous time.
+
+    Attributes
+    ----------
+    drift : ndarray, shape (c, c)
+        The known part of the drift, in 1 / steps.
+    rates : tuple of (name, kind, entries)
+        The learnt numbers: what the parameter is called, the kind of `Slot` that tells of it, and where the number
+        stands: (row, column, weight).
+    tried : tuple of tuple of float
+        The values of all rates, in 1 / steps, that a start tries.
+    """
+
+    drift: Array
+    rates: tuple[tuple[str, str, tuple[tuple[int, int, float], ...]], ...]
+    tried: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Component:
     """The part of a state-space model that one summand brings, for one column of the data.
 
@@ -80,6 +100,8 @@ class Component:
         Which inputs it has: none, those of the fit, or one that the model makes.
     is_moving : bool
         Whether its states are the coefficients of those inputs; otherwise the coefficients are parameters.
+    turning : Turning, optional
+        What is learnt of the transition as a motion in continuous time, if it has such a form.
     columns : tuple of int
         The columns of those inputs: `with_columns` fills them in.
     """
@@ -96,6 +118,7 @@ class Component:
     frequencies: tuple[float, ...] = ()
     regressors: str = ""
     is_moving: bool = False
+    turning: Turning | None = None
     columns: tuple[int, ...] = ()
 
     @property

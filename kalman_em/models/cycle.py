@@ -9,7 +9,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.forms import Full, checked_covariance_form
-from kalman_em.models.component import Coefficient, Component, Noise, first_cov
+from kalman_em.models.component import Coefficient, Component, Noise, Turning, first_cov
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -105,6 +105,14 @@ class Cycle(Additive):
             ),
             transitions=tuple(rotation(period, damping) for period in periods for damping in DAMPINGS),
             initial_cov=first_cov(self.initial_cov, self.cycle_cov),
+            turning=Turning(
+                drift=np.zeros((2, 2)),
+                rates=(
+                    (f"{name}_period", "period", ((0, 1, 1.0), (1, 0, -1.0))),
+                    (f"{name}_damping", "damping", ((0, 0, -1.0), (1, 1, -1.0))),
+                ),
+                tried=tuple((2.0 * np.pi / period, -float(np.log(d))) for period in periods for d in DAMPINGS),
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.forms import Full, checked_covariance_form
-from kalman_em.models.component import Coefficient, Component, Noise
+from kalman_em.models.component import Coefficient, Component, Noise, Turning
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -91,4 +91,9 @@ class DampedTrend(Additive):
             ),
             coefficient=Coefficient(free=((1, 1, 0, 1.0),), size=1, shown=(("slope_damping", "value", ((1, 1),)),)),
             transitions=tuple(np.array([[1.0, 1.0], [0.0, damping]]) for damping in DAMPINGS),
+            turning=Turning(
+                drift=np.eye(2, k=1),
+                rates=(("slope_damping", "damping", ((1, 1, -1.0),)),),
+                tried=tuple((-float(np.log(damping)),) for damping in DAMPINGS if damping < 1.0),
+            ),
         )

@@ -50,9 +50,14 @@ def noise_scatter(system: LinearGaussianSystem, residual: Array, counts: Array) 
     the noises are part of the complete data of EM then, as the variance components of Dempster, Rubin and Tsutakawa,
     JASA 76 (1981), are.
     """
-    G, n = system.noise_selection, float(counts.sum())
-    if G is None:
-        return residual.sum(axis=0), n
+    if system.noise_selection is None:
+        return residual.sum(axis=0), float(counts.sum())
+    return drawn_scatter(system.noise_selection, system.transition_cov, residual, counts)
+
+
+def drawn_scatter(G: Array, Q: Array, residual: Array, counts: Array) -> tuple[Array, float]:
+    """Return what `noise_scatter` does, of noises of covariance Q that one G, or one an entry, selects."""
+    n = float(counts.sum())
     if G.ndim == 2:
         inverse = np.linalg.pinv(G)
         return symmetrised(inverse @ residual.sum(axis=0) @ inverse.T), n
@@ -68,7 +73,6 @@ def noise_scatter(system: LinearGaussianSystem, residual: Array, counts: Array) 
         inner = (vectors / values[:, None, :]) @ np.swapaxes(vectors, 1, 2)
         gains = inner @ back / unit[:, None, :]
         return symmetrised(np.einsum("krd,kde,kse->rs", gains, residual, gains, optimize=True)), n
-    Q = system.transition_cov
     pushed = scaled @ Q
     values, vectors = np.linalg.eigh(symmetrised(pushed @ back))
     live = values > SILENT * np.maximum(values[:, -1:], 0.0)

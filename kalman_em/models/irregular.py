@@ -1,4 +1,4 @@
-"""Level, trend and seasonal on time stamps of any spacing: the continuous-time form of a structural model."""
+"""Structural models on time stamps of any spacing: their form in continuous time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ import scipy
 
 from kalman_em.arrays import Array
 from kalman_em.dynamics import Dynamics, Noise
-from kalman_em.em.forms import Diffuse
-from kalman_em.errors import InputError
+from kalman_em.em.forms import BlockDiagonal, Diffuse
+from kalman_em.errors import InputError, NumericalError
+from kalman_em.inference.filtering import filter_all
+from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.component import Component
 from kalman_em.models.keywords import checks_keywords
-from kalman_em.models.motion import Seen, check_time_unit, moving_random_start, moving_specification, moving_start
+from kalman_em.models.motion import (
+    Seen,
+    at_rates,
+    check_time_unit,
+    moving_random_start,
+    moving_specification,
+    moving_start,
+)
+from kalman_em.models.rate import Rate
 from kalman_em.models.specification import Specification
 from kalman_em.models.structural import Additive
 from kalman_em.observations import Panel
@@ -24,6 +34,8 @@ from kalman_em.systems import LinearGaussianSystem
 
 # A motion that, over one unit of time, is not the transition of the component by more than this has no such form.
 ROUNDING = 1e-9
+# The ratios of noises tried beside each damping and period.
+FEW_RATIOS = (1e-4, 1e-2, 1.0)
 
 
 @checks_keywords
@@ -32,26 +44,33 @@ class Irregular:
     """A structural model in continuous time, for rows at any times.
 
     Every component becomes the motion that over one unit of time is its transition: a level stays, a trend moves on,
-    a seasonal turns. Its noise is white in continuous time, and the covariances are spectral densities: what a unit of
+    a seasonal turns, a cycle turns and dies away, an autoregression of order 1 dies away (an Ornstein-Uhlenbeck
+    process). Its noise is white in continuous time, and the covariances are spectral densities: what a unit of
     time adds to the level or the slope. The noise of a slope moves the level too within a gap, so for rows one unit
     apart a trend is near to, and not quite, the model in discrete time; a level is the same.
 
+    Dampings and periods are learnt, one number for all columns, by a search in each M-step (a generalised M-step):
+    `slope_damping`, `cycle_damping` and `autoregression` are what is left after one unit of time, and `cycle_period` is
+    in units of time. Cycles and autoregressions start stationary: their first states have the variance
+    density / (2 rate) in each, which moves with what is learnt.
+
     Parameters
     ----------
-    model : LocalLevel, LocalLinearTrend, SmoothTrend, Seasonal (trigonometric), or a sum of them
-        The model whose steps are one unit of time each: ``Seasonal(365.25)`` with the unit ``"D"`` is a year.
+    model : LocalLevel, LocalLinearTrend, SmoothTrend, DampedTrend, Cycle, Autoregression(1), Seasonal, or a sum of them
+        The model whose steps are one unit of time each: ``Seasonal(365.25)`` with the unit ``"D"`` is a year. A
+        seasonal is a trigonometric one.
     time_unit : {"s", "min", "h", "D", "W", "ms", "us", "ns"}
         The unit of time if time stamps are dates or durations. Numbers are times as they stand.
 
     Raises
     ------
     InputError
-        If `model` is not such a model, or a component learns its transition or has no form in continuous time; at the
-        fit, if the data do not fit.
+        If `model` is not such a model, or a component has no form in continuous time; at the fit, if the data do not
+        fit.
 
     References
     ----------
-    Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, chapter 9, sections 9.1 and 9.2.
+    Harvey, Forecasting, Structural Time Series Models and the Kalman Filter, 1989, chapter 9, sections 9.1 to 9.3.
 
     Examples
     --------
@@ -82,6 +101,7 @@ class Irregular:
         noises, forms = _noises(components, firsts)
         observation = np.concatenate([component.observation for component in components])
         lone = components[0] if len(components) == 1 else None
+        initial_cov = _first_cov(components, p)
         return moving_specification(
             panel,
             dynamics=Dynamics(drift, noises, axes=p),
@@ -94,7 +114,8 @@ class Irregular:
                 for column in panel.names
             ],
             initial_mean=None if lone is None else lone.initial_mean,
-            initial_cov=Diffuse() if lone is None else lone.initial_cov,
+            initial_cov=initial_cov,
+            rates=_rates(components, firsts),
             is_shared=True,
             components={
                 component.name: slice(first * p, (first + component.state_dim) * p)
@@ -103,8 +124,28 @@ class Irregular:
         )
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
-        """Return the best of a grid of noise ratios."""
-        return moving_start(specification, panel)
+        """Return the best of a grid of noise ratios, and of dampings and periods where they are learnt."""
+        if not specification.rates:
+            return moving_start(specification, panel)
+        rows, gap = stack_rows(panel.series), _usual_gap(panel)
+
+        def height(system: LinearGaussianSystem) -> float:
+            try:
+                return float(filter_all(lay(system, rows), rows).log_likelihoods.sum())
+            except NumericalError:
+                return -np.inf
+
+        best = specification
+        for component in self.model._components(panel):
+            turning = component.turning
+            if component.coefficient is None or turning is None:
+                continue
+            own = {name for name, _, _ in turning.rates}
+            rates = [rate for rate in specification.rates if rate.name in own]
+            choices = [dict(zip(rates, (value / gap for value in values), strict=True)) for values in turning.tried]
+            laid = [at_rates(best, choice) for choice in choices]
+            best = max(laid, key=lambda one: height(moving_start(one, panel, FEW_RATIOS)))
+        return moving_start(best, panel)
 
     def random_start(
         self, specification: Specification, panel: Panel, rng: np.random.Generator
@@ -116,12 +157,18 @@ class Irregular:
 def _drift(component: Component) -> Array:
     """Return the motion that over one unit of time is the transition of the component: its logarithm."""
     if component.coefficient is not None:
-        raise InputError(
-            f"model: {component.name!r} learns its transition, which has no such form here; CorrelatedRandomWalk and "
-            "ContinuousTime are in continuous time"
-        )
+        if component.turning is None:
+            raise InputError(
+                f"model: {component.name!r} learns a transition that has no such form here; Autoregression(1), Cycle "
+                "and DampedTrend have one"
+            )
+        drift = np.array(component.turning.drift)
+        for (_, _, entries), value in zip(component.turning.rates, component.turning.tried[0], strict=True):
+            for row, column, weight in entries:
+                drift[row, column] = weight * value
+        return drift
     F = component.transition
-    drift: Array = np.zeros_like(F)
+    drift = np.zeros_like(F)
     if np.all(np.diagonal(F) == 1.0) and not np.any(np.tril(F, -1)):
         # A chain of integrators: the series of the logarithm ends.
         power = nilpotent = F - np.eye(len(F))
@@ -138,6 +185,33 @@ def _drift(component: Component) -> Array:
         f"model: {component.name!r} has no form in continuous time: a wave of two steps, or a dummy seasonal; give the "
         "trigonometric kind fewer harmonics, or a shorter time_unit"
     )
+
+
+def _rates(components: Sequence[Component], firsts: Sequence[int]) -> dict[Rate, str]:
+    """Return what is learnt of the drift of a sum, and the kind of slot that tells of each."""
+    found, n_noises = {}, 0
+    for component, first in zip(components, firsts[:-1], strict=True):
+        noises = n_noises, n_noises + len(component.noises)
+        n_noises = noises[1]
+        if component.coefficient is None or component.turning is None:
+            continue
+        for name, kind, entries in component.turning.rates:
+            places = tuple((first + row, first + column, weight) for row, column, weight in entries)
+            found[Rate(name, places, (first, first + component.state_dim), noises)] = kind
+    return found
+
+
+def _first_cov(components: Sequence[Component], p: int) -> Any:
+    """Return how the states of a sum begin: as those of each component do."""
+    if len(components) == 1:
+        return components[0].initial_cov
+    blocks = [(component.initial_cov, component.state_dim * p) for component in components]
+    return Diffuse() if all(isinstance(form, Diffuse) for form, _ in blocks) else BlockDiagonal(blocks)
+
+
+def _usual_gap(panel: Panel) -> float:
+    gaps = np.concatenate([np.diff(one.times) for one in panel if one.times is not None])
+    return float(np.median(gaps)) if len(gaps) else 1.0
 
 
 def _noises(components: Sequence[Component], firsts: Sequence[int]) -> tuple[list[Noise], dict[str, Any]]:

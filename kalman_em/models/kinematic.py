@@ -22,6 +22,7 @@ from kalman_em.models.motion import (
     moving_specification,
     moving_start,
 )
+from kalman_em.models.rate import Rate
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -64,9 +65,9 @@ class Kinematic:
         return Dynamics(np.diag(np.ones(n - 1), 1), [Noise(np.eye(n)[:, -1:])], axes=self.dim)
 
     @property
-    def learnt_decay(self) -> tuple[int, int] | None:
-        """The entry of the drift that is learnt; none in a chain of integrators."""
-        return None
+    def rates(self) -> tuple[Rate, ...]:
+        """What is learnt of the drift; nothing of a chain of integrators."""
+        return ()
 
     def discretize(self, dt: float, density: Any = None) -> Discretized:
         """Return F and Q over the time `dt`, shape (d, d) each.
@@ -104,7 +105,7 @@ class Kinematic:
             ],
             initial_mean=self.initial_mean,
             initial_cov=self.initial_cov,
-            decay=self.learnt_decay,
+            rates=dict.fromkeys(self.rates, "time constant"),
         )
 
     def first_dynamics(self, panel: Panel) -> Dynamics:

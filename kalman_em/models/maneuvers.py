@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kalman_em.dynamics import Dynamics, Noise
-from kalman_em.em.forms import Diagonal, Diffuse, Fixed, Full, Isotropic
+from kalman_em.em.forms import Diagonal, Diffuse, Full, Isotropic
 from kalman_em.errors import InputError
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
-from kalman_em.models.decay import time_constant_of, with_decay
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.kinematic import QUANTITIES, Kinematic
-from kalman_em.models.motion import moving_start
+from kalman_em.models.motion import at_rates, moving_start
+from kalman_em.models.rate import Rate
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -39,35 +39,36 @@ class Decaying(Kinematic):
         object.__setattr__(self, "time_constant", float(value))
 
     @property
-    def learnt_decay(self) -> tuple[int, int] | None:
+    def rates(self) -> tuple[Rate, ...]:
         """The last entry of the drift, if the time constant is learnt."""
-        last = len(self.quantities) - 1
-        return (last, last) if self.time_constant == Full() else None
+        n = len(self.quantities)
+        last = Rate("time_constant", ((n - 1, n - 1, -1.0),), (0, n), (0, 1))
+        return (last,) if self.time_constant == Full() else ()
 
     @property
     def dynamics(self) -> Dynamics:
         """The motion in continuous time."""
-        if self.learnt_decay is not None:
+        if self.rates:
             raise InputError("time_constant: is learnt; ask the fit, as with fitted.discretize(dt)")
         return self._dying(self.time_constant)
 
     def first_dynamics(self, panel: Panel) -> Dynamics:
         """Return the motion; with the usual gap as its time constant where that is learnt."""
-        if self.learnt_decay is None:
+        if not self.rates:
             return self.dynamics
         gaps = np.concatenate([np.diff(one.times) for one in panel if one.times is not None])
         return self._dying(float(np.median(gaps)) if len(gaps) else 1.0)
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
         """Return the best of a grid of noise ratios, and of time constants from the usual gap to the longest series."""
-        entry = self.learnt_decay
-        if entry is None:
+        if not self.rates:
             return moving_start(specification, panel)
-        usual = time_constant_of(self.first_dynamics(panel), entry)
+        (rate,) = self.rates
+        usual = 1.0 / rate.value(self.first_dynamics(panel).drift)
         longest = max(float(np.ptp(one.times)) for one in panel if one.times is not None)
         grid = np.geomspace(usual, max(longest, 2.0 * usual), N_TIME_CONSTANTS)
         rows = stack_rows(panel.series)
-        found = [moving_start(slowed(specification, tau), panel) for tau in grid]
+        found = [moving_start(at_rates(specification, {rate: 1.0 / tau}), panel) for tau in grid]
         return max(found, key=lambda system: filter_all(lay(system, rows), rows).log_likelihoods.sum())
 
     def _dying(self, time_constant: float) -> Dynamics:
@@ -75,17 +76,6 @@ class Decaying(Kinematic):
         drift = np.diag(np.ones(n - 1), 1)
         drift[-1, -1] = -1.0 / time_constant
         return Dynamics(drift, [Noise(np.eye(n)[:, -1:])], axes=self.dim)
-
-
-def slowed(specification: Specification, time_constant: float) -> Specification:
-    """Return the specification with another time constant to begin with."""
-    dynamics, entry, gaps = specification.dynamics, specification.decay, specification.transition_gaps
-    assert dynamics is not None
-    assert entry is not None
-    assert gaps is not None
-    moved = with_decay(dynamics, entry, time_constant)
-    forms = dict(specification.forms) | {"transition_matrix": Fixed(moved.transition_matrices(gaps))}
-    return replace(specification, dynamics=moved, forms=forms, noise_selection=moved.noise_selections(gaps))
 
 
 @checks_keywords

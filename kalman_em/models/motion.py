@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, product
 from typing import Any, NamedTuple
 
@@ -11,12 +11,14 @@ import numpy as np
 
 from kalman_em.arrays import Array, as_floats, frozen
 from kalman_em.dynamics import Dynamics
-from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, covariance_form
+from kalman_em.em.forms import BlockDiagonal, Fixed, Full, covariance_form
 from kalman_em.em.repeated import copies_of
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.models.initial_state import initial_state
 from kalman_em.models.profile import scattered
+from kalman_em.models.rate import Rate
 from kalman_em.models.scale import data_scale
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import Specification
@@ -92,15 +94,16 @@ def moving_specification(
     state_names: Sequence[str],
     initial_mean: Any,
     initial_cov: Any,
-    decay: tuple[int, int] | None = None,
+    rates: Mapping[Rate, str] | None = None,
     is_shared: bool = False,
     components: Mapping[str, slice] | None = None,
 ) -> Specification:
     """Return the specification of a motion over the gaps of `panel`.
 
-    `density_forms` has the name and form of the spectral density of each noise of `dynamics`; `decay` is the entry of
-    its drift that holds a time constant to be learnt. With `is_shared` the form of pooled noises is that of one of them
-    over the axes, which all share; else that of all of them, a multiple of the identity. `components` name the states
+    `density_forms` has the name and form of the spectral density of each noise of `dynamics`; `rates` are the numbers
+    of its drift that are learnt, and the kind of `Slot` that tells of each. With `is_shared` the form of pooled noises
+    is that of one of them over the axes, which all share; else that of all of them, a multiple of the identity.
+    `components` name the states
     of the parts of a sum.
 
     Raises
@@ -120,8 +123,10 @@ def moving_specification(
     assert rows.times is not None  # the panel was timed
     gaps = rows.gaps.values if len(rows.gaps.values) else np.ones(1)
     blocks, slots, first = [], {}, 0
-    if decay is not None:
-        slots["time_constant"] = Slot("dynamics", entries=(decay,), kind="time constant")
+    for rate, kind in (rates or {}).items():
+        shape = () if kind == "time constant" else (1,)
+        places = tuple((row, column) for row, column, _ in rate.entries)
+        slots[rate.name] = Slot("dynamics", entries=places, shape=shape, kind=kind)
     for (name, form), noise, m in zip(density_forms.items(), dynamics.noises, dynamics.copies, strict=True):
         size, shown = noise.n_noises * dynamics.axes, noise.diffusion.shape[1] * dynamics.axes
         place = slice(first, first + m * size)
@@ -140,9 +145,10 @@ def moving_specification(
     for part, end in zip(seen, ends, strict=True):
         covariance_form(part.form, part.name, len(part.rows))
         slots[part.name] = Slot("observation_cov", None if len(seen) == 1 else slice(end - len(part.rows), end))
+    has_others = bool(initial_state(initial_cov, dynamics.state_dim).others.any())
     if initial_mean is None:
-        initial_mean = Fixed(0.0) if isinstance(initial_cov, Diffuse) else Full()
-    if not isinstance(initial_cov, Diffuse):
+        initial_mean = Full() if has_others else Fixed(0.0)
+    if has_others:
         slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
     parts = [(part.form, len(part.rows)) for part in seen]
     return Specification(
@@ -164,12 +170,12 @@ def moving_specification(
         noise_selection=dynamics.noise_selections(gaps),
         transition_gaps=gaps,
         dynamics=dynamics,
-        decay=decay,
+        rates=tuple(rates or ()),
         components=dict(components or {}),
     )
 
 
-def moving_start(specification: Specification, panel: Panel) -> LinearGaussianSystem:
+def moving_start(specification: Specification, panel: Panel, tried: Sequence[float] = RATIOS) -> LinearGaussianSystem:
     """Return the start of highest likelihood on a grid of noise ratios, the common scale in closed form.
 
     The unit of each column is the scatter of its values about the straight line between their neighbours.
@@ -187,7 +193,7 @@ def moving_start(specification: Specification, panel: Panel) -> LinearGaussianSy
     sources = _sources(specification, panel, noise)
     best, height = None, -np.inf
     for ratios in (
-        product(RATIOS, repeat=len(sources)) if len(sources) <= 2 else ((ratio,) * len(sources) for ratio in RATIOS)
+        product(tried, repeat=len(sources)) if len(sources) <= 2 else ((ratio,) * len(sources) for ratio in tried)
     ):
         Q = sum(ratio * source for ratio, source in zip(ratios, sources, strict=True))
         values = _values(specification, panel, np.diag(noise), Q)
@@ -198,6 +204,20 @@ def moving_start(specification: Specification, panel: Panel) -> LinearGaussianSy
     if best is None:
         best = _values(specification, panel, np.diag(noise), sum(1e-2 * source for source in sources))
     return specification.projected(best)
+
+
+def at_rates(specification: Specification, values: Mapping[Rate, float]) -> Specification:
+    """Return the specification with other rates to begin with."""
+    dynamics, gaps = specification.dynamics, specification.transition_gaps
+    assert dynamics is not None
+    assert gaps is not None
+    drift = np.array(dynamics.drift)
+    for rate, value in values.items():
+        for row, column, weight in rate.entries:
+            drift[row, column] = weight * value
+    moved = replace(dynamics, drift=drift)
+    forms = dict(specification.forms) | {"transition_matrix": Fixed(moved.transition_matrices(gaps))}
+    return replace(specification, dynamics=moved, forms=forms, noise_selection=moved.noise_selections(gaps))
 
 
 def moving_random_start(specification: Specification, panel: Panel, rng: np.random.Generator) -> LinearGaussianSystem:

@@ -27,13 +27,13 @@ from kalman_em.models.boundary import boundary_guesses, without_near_zeros
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
-from kalman_em.models.decay import best_decay
 from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
 from kalman_em.models.draws import noise_scatters
 from kalman_em.models.first_state import initial_update, most_likely_start, zeros_kept
 from kalman_em.models.generalised import TransitionStep
 from kalman_em.models.means import MeanNumbers
 from kalman_em.models.packing import packed, unpacked
+from kalman_em.models.rates import best_rates
 from kalman_em.models.specification import Specification
 from kalman_em.models.stationary import largest_modulus
 from kalman_em.systems import LinearGaussianSystem
@@ -105,10 +105,11 @@ class LinearGaussianProblem:
         if self.specification.basis_is_free:
             return largest_invariant_change(old, new, self.scale)
         change = largest_change(self.specification, old, new, self.scale)
-        decay = self.specification.decay
-        if decay is None or old.dynamics is None or new.dynamics is None:
+        if old.dynamics is None or new.dynamics is None:
             return change
-        return max(change, abs(float(np.log(old.dynamics.drift[decay] / new.dynamics.drift[decay]))))
+        before, after = old.dynamics.drift, new.dynamics.drift
+        moved = [np.log(rate.value(after) / rate.value(before)) for rate in self.specification.rates]
+        return max([change, *(abs(float(one)) for one in moved)])
 
     def examine(self, params: LinearGaussianSystem) -> StopReason | None:
         """Return why there is no use in going on, if so.
@@ -148,16 +149,15 @@ class LinearGaussianProblem:
         moments = _moments(expectations.transition)
         free = self.specification.is_free("transition_cov")
         joint = self._joint["transition"]
-        decay = self.specification.decay
-        if not free and joint.n_free + joint.n_own == 0 and decay is None:
+        if not free and joint.n_free + joint.n_own == 0 and not self.specification.rates:
             return params
         if not np.any(moments.count > 0):
             raise NumericalError("transition_cov: every series has one row only, so no transition is observed")
         G = params.noise_selection
-        if decay is not None:
-            found = best_decay(params, moments, self.specification.noise("transition_cov"), decay)
+        if self.specification.rates:
+            found = best_rates(self.specification, params, moments, expectations)
             found["transition_cov"] = zeros_kept(params.transition_cov, found["transition_cov"])
-            return params.replaced(**found)
+            return self.specification.settled(params.replaced(**found))
         if G is not None and G.ndim == 3:
             scatters, counts = noise_scatters(params, self.rows, moments.residual, moments.count)
             step = self.specification.noise("transition_cov")

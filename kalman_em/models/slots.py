@@ -23,7 +23,8 @@ class Slot:
     `copies` equal blocks; or `entries` of a matrix (its coefficients), laid out with `shape`.
     With `kind` "damping" or "period" the last axis of the entries is the pair (a, b) of a rotation
     [[a, b], [-b, a]], and the parameter is sqrt(a² + b²) or 2 pi / angle(a + ib).
-    With `kind` "time constant" the entry is that of a drift, and the parameter minus one over it.
+    Of the dynamics the entries are those of a drift: minus one over a "time constant", the logarithm of a "damping"
+    over one unit of time, or 2 pi over a "period" and its negative.
     With `entry` it is the value of one series, of a parameter that has one for each.
     With `kind` "isotropic" the rows hold one number times the identity, and the parameter is that of `shape`.
     """
@@ -43,8 +44,8 @@ class Slot:
         return self._out_of(value[self.entry or 0] if self.parameter in system.by_series else value)
 
     def _out_of(self, value: Any) -> Array:
-        if self.kind == "time constant":
-            return np.asarray(-1.0 / value.drift[self.places][0])
+        if self.parameter == "dynamics":
+            return _of_drift(value.drift[self.places][0], self.kind).reshape(self.shape)
         if self.entries is not None:
             found = value[self.places].reshape(self.shape if self.kind == "value" else (*self.shape, 2))
             return found if self.kind == "value" else _of_rotation(found, self.kind)
@@ -63,8 +64,10 @@ class Slot:
             return table
         if self.entries is None and self.rows is None:
             return named
-        if self.kind == "time constant":
-            return self._slowed(value, named)
+        if self.parameter == "dynamics":
+            drift = np.array(value.drift)
+            drift[self.places] = _as_drift(float(np.ravel(named)[0]), self.kind)[: len(self.entries or ())]
+            return replace(value, drift=drift)
         result = np.array(value)
         if self.kind == "isotropic" and self.rows is not None:
             result[self.rows, self.rows] = named[0, 0] * np.eye(self.rows.stop - self.rows.start)
@@ -76,13 +79,6 @@ class Slot:
         else:
             self._turn(result, named)
         return result
-
-    def _slowed(self, dynamics: Any, named: Array) -> Any:
-        if named <= 0.0:
-            raise InputError(f"time_constant: expected a positive number, got {float(named):g}")
-        drift = np.array(dynamics.drift)
-        drift[self.places] = -1.0 / named
-        return replace(dynamics, drift=drift)
 
     def _blocks(self) -> list[slice]:
         assert self.rows is not None
@@ -106,6 +102,24 @@ class Slot:
         for (row, column), (_, partner), (cosine, sine) in zip(entries[::2], entries[1::2], turned, strict=True):
             matrix[row, column], matrix[row, partner] = cosine, sine
             matrix[partner, column], matrix[partner, partner] = -sine, cosine
+
+
+def _of_drift(entry: float, kind: str) -> Array:
+    """Return the time constant, the damping over one unit of time or the period that an entry of a drift stands for."""
+    if kind == "time constant":
+        return np.asarray(-1.0 / entry)
+    return np.asarray(np.exp(entry) if kind == "damping" else 2.0 * np.pi / abs(entry))
+
+
+def _as_drift(value: float, kind: str) -> tuple[float, float]:
+    """Return the two entries of a drift that stand for a value: the dying away of two states, or a turn."""
+    if value <= 0.0 or (kind == "damping" and value >= 1.0):
+        bound = " below 1" if kind == "damping" else ""
+        raise InputError(f"{kind.replace(' ', '_')}: expected a positive number{bound}, got {value:g}")
+    if kind == "period":
+        return 2.0 * np.pi / value, -2.0 * np.pi / value
+    rate = np.log(value) if kind == "damping" else -1.0 / value
+    return rate, rate
 
 
 def _of_rotation(pair: Array, kind: str) -> Array:

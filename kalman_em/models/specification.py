@@ -36,6 +36,7 @@ from kalman_em.models.numbers import (
     projected,
     with_numbers,
 )
+from kalman_em.models.rate import Rate
 from kalman_em.models.slots import Slot
 from kalman_em.models.stationary import check_stationary, settled, stabilised
 from kalman_em.observations import Panel
@@ -63,8 +64,8 @@ class Specification:
     `regressions` the columns of its inputs.
 
     In continuous time `dynamics` say how the state moves over each of the `transition_gaps` between rows: the form of
-    `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap. `decay` is the entry of the
-    drift that is learnt, minus one over a time constant; the tables then are those of the start.
+    `transition_matrix` is then the fixed table, and `noise_selection` has an entry a gap. `rates` are the numbers of
+    the drift that are learnt; the tables then are those of the start.
 
     `series` are the labels of the series of a panel where forms are `PerSeries`; empty where such forms are not yet
     laid out, and where there are none.
@@ -82,7 +83,7 @@ class Specification:
     regressions: Mapping[str, slice] = field(default_factory=dict)
     transition_gaps: Array | None = None
     dynamics: Dynamics | None = None
-    decay: tuple[int, int] | None = None
+    rates: tuple[Rate, ...] = ()
     series: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -106,9 +107,9 @@ class Specification:
                 "maximum; hold one of the two fixed, or leave initial_cov out"
             )
         self._check_noise_rows()
-        if self.by_series and self.decay is not None and "transition_cov" in self.by_series:
+        if self.by_series and self.rates and "transition_cov" in self.by_series:
             raise InputError(
-                "time_constant: is shared by all series, and cannot be learnt beside a density that is not"
+                f"{self.rates[0].name}: is shared by all series, and not learnt beside a density that is PerSeries"
             )
         if self.initial.stationary:
             self._check_stationary()
@@ -216,7 +217,7 @@ class Specification:
     def generalised_steps(self) -> tuple[str, ...]:
         """The parameters whose M-step has no closed form: it raises the expected log-likelihood step by step."""
         climbs = tuple(name for name in COVARIANCES if not self.noise(name).is_closed)
-        return climbs if self.decay is None else (*climbs, "time_constant")
+        return (*climbs, *(rate.name for rate in self.rates))
 
     @cached_property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -308,7 +309,7 @@ class Specification:
         joints = [self.joint("transition"), self.joint("observation"), self.mean_constraint]
         regressions = sum(joint.n_free + len(self.series) * joint.n_own for joint in joints)
         covariances = sum(self.noise(name).n_free for name in COVARIANCES)
-        return regressions + covariances + (self.decay is not None)
+        return regressions + covariances + len(self.rates)
 
     def is_free(self, name: str) -> bool:
         """Whether any number of a parameter is learnt."""
@@ -338,7 +339,7 @@ class Specification:
     def _free(self) -> frozenset[str]:
         coefficients = {name for name in self.coefficients if self.constraint(name).n_free > 0}
         covariances = {name for name in COVARIANCES if self.noise(name).n_free > 0}
-        return frozenset(coefficients | covariances | (set() if self.decay is None else {"dynamics"}))
+        return frozenset(coefficients | covariances | ({"dynamics"} if self.rates else set()))
 
     @property
     def _scale_is_free(self) -> bool:
@@ -373,7 +374,7 @@ class Specification:
                 chosen[name] = self.noise(name).fitted(values[name])
         G, dynamics = self.noise_selection, self.dynamics
         moved: Any = values.get("dynamics")
-        if self.decay is not None and isinstance(moved, Dynamics) and self.transition_gaps is not None:
+        if self.rates and isinstance(moved, Dynamics) and self.transition_gaps is not None:
             dynamics = moved
             chosen["transition_matrix"] = moved.transition_matrices(self.transition_gaps)
             G = moved.noise_selections(self.transition_gaps)
@@ -455,11 +456,12 @@ class Specification:
         """Refuse stationary blocks of the initial state that have no stationary distribution of their own."""
         needed = ["transition_matrix", "transition_cov", *(["transition_offset"] if self.mean_follows else [])]
         for name in needed:
-            if name in self._varying() or self.transition_gaps is not None:
+            if name in self._varying() or (self.transition_gaps is not None and not self.rates):
                 raise InputError(f"{name}: varies in time, so that the states have no Stationary() distribution")
             if name in self.by_series:
                 raise InputError(f"{name}: is PerSeries, so that the states have no one Stationary() distribution")
-        check_stationary(self.initial, self.constraint("transition_matrix"), self.state_names)
+        if not self.rates:
+            check_stationary(self.initial, self.constraint("transition_matrix"), self.state_names)
 
     def _check_noise_rows(self) -> None:
         """Refuse free coefficients in rows that no noise enters: EM can never move them."""
@@ -492,8 +494,6 @@ class Specification:
             )
         if self.joint("transition").n_free or self.joint("transition").n_own:
             raise InputError("transition_matrix: expected a known one in continuous time, got one with free numbers")
-        if self.decay is not None and self.dynamics is not None and self.dynamics.is_wide:
-            raise InputError("time_constant: expected moves that tell their noises where it is learnt")
         if self.initial_step != "first":
             raise InputError(
                 "initial_step: expected 'first' in continuous time, where no gap lies before the first row"

@@ -34,6 +34,9 @@ def settled(system: LinearGaussianSystem, initial: InitialState, mean_follows: b
         return system
     P, m = np.array(system.initial_cov), np.array(system.initial_mean)
     F, noise = system.transition_matrix, noise_covs(system)
+    if F.ndim == 3:
+        # Of a motion in continuous time: what is stationary is so over any gap.
+        F, noise = F[-1], noise[-1]
     assert system.transition_offset is not None  # the system fills it in
     for rows in initial.stationary:
         inside = F[rows, rows]
@@ -49,6 +52,7 @@ def settled(system: LinearGaussianSystem, initial: InitialState, mean_follows: b
 def largest_modulus(system: LinearGaussianSystem, initial: InitialState) -> float:
     """Return the largest modulus of an eigenvalue of the stationary blocks of F; 0 if there are none."""
     F = system.transition_matrix
+    F = F if F.ndim == 2 else F[-1]
     return max((abs(outermost_eigenvalue(F[rows, rows])) for rows in initial.stationary), default=0.0)
 
 

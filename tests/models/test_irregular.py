@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_named():
     cases = [
         (lambda: kem.Irregular(kem.ConstantVelocity()), "model: expected a structural model"),
         (lambda: kem.Irregular(kem.LocalLevel(), time_unit="year"), "time_unit: expected one of"),
-        (lambda: kem.fit(kem.Irregular(kem.LocalLevel() + kem.Cycle()), series), "learns its transition"),
+        (lambda: kem.fit(kem.Irregular(kem.LocalLevel() + kem.Autoregression(2)), series), "learns a transition"),
         (lambda: kem.fit(kem.Irregular(kem.LocalLevel() + kem.Seasonal(4)), series), "has no form in continuous time"),
         (
             lambda: kem.fit(kem.Irregular(kem.LocalLevel() + kem.Seasonal(4, kind="dummy")), series),
