@@ -21,7 +21,7 @@ def command(number: int) -> str:
 
 
 def test_there_is_an_example_of_each_use() -> None:
-    assert len(BLOCKS) == TEXT.count("```python") == 4
+    assert len(BLOCKS) == TEXT.count("```python") == 5
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
