@@ -38,8 +38,8 @@ def moves_means(specification: Specification, kind: str) -> BoolArray:
 
 def learns_means_alone(specification: Specification) -> bool:
     """Whether no coefficient is learnt beside those that `MeanNumbers` sets."""
-    if specification.by_series or specification.decay is not None:
-        return not any(specification.is_free(name) for name in COEFFICIENTS) and specification.decay is None
+    if specification.by_series or specification.rates:
+        return not any(specification.is_free(name) for name in COEFFICIENTS) and not specification.rates
     return all(moves_means(specification, kind).all() for kind in KINDS)
 
 
