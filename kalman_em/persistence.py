@@ -17,6 +17,8 @@ from kalman_em.encoding.labels import decoded_index, decoded_label, encoded_inde
 from kalman_em.encoding.layout import laid_out
 from kalman_em.encoding.numbers import as_array, as_nested
 from kalman_em.errors import InputError
+from kalman_em.fitting.latent.kinds import kind_of
+from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.result import Fit
 from kalman_em.models.rate import Rate
 from kalman_em.models.slots import Slot
@@ -30,7 +32,7 @@ FORMAT = "kalman_em fit"
 FORMAT_VERSION = 1
 
 
-def save(fitted: Fit, path: str | PathLike[str]) -> None:
+def save(fitted: Fit | LatentFit, path: str | PathLike[str]) -> None:
     """Write a fit with its data, its history and its model as JSON.
 
     The blocks ``parameters`` and ``fit`` are for people who open the file; `load` reads the others. NaN is
@@ -38,7 +40,7 @@ def save(fitted: Fit, path: str | PathLike[str]) -> None:
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : Fit or LatentFit
     path : path
         The file; one that is there is replaced.
 
@@ -61,15 +63,15 @@ def save(fitted: Fit, path: str | PathLike[str]) -> None:
     >>> loaded.params == fitted.params, loaded.log_likelihood == fitted.log_likelihood
     (True, True)
     """
-    if not isinstance(fitted, Fit):
+    if not isinstance(fitted, Fit | LatentFit):
         raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
     file = _path(path)
-    text = laid_out(_encoded_fit(fitted))
+    text = laid_out(_encoded_fit(fitted) if isinstance(fitted, Fit) else _encoded_latent(fitted))
     file.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def load(path: str | PathLike[str]) -> Fit:
-    """Return the fit that `Fit.save` wrote, equal to the last bit.
+def load(path: str | PathLike[str]) -> Any:
+    """Return the fit that `save` wrote, equal to the last bit.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def load(path: str | PathLike[str]) -> Fit:
 
     Returns
     -------
-    Fit
+    Fit, or the kind of result that belongs to the model
         With its data, its history and its model; nothing is computed anew.
 
     Raises
@@ -112,7 +114,7 @@ def load(path: str | PathLike[str]) -> Fit:
         raise InputError(f"{name}: is not JSON ({error})") from error
     _check_ours(document, name)
     try:
-        return _decoded_fit(document)
+        return _decoded_latent(document) if "latent" in document else _decoded_fit(document)
     except KeyError as error:
         raise InputError(f"{name}: the field {error} is missing") from error
     except (InputError, TypeError, ValueError, AttributeError) as error:
@@ -158,6 +160,30 @@ def _encoded_fit(fitted: Fit) -> dict[str, Any]:
         "numerics": fitted.numerics,
         "data": _encoded_panel(fitted.panel),
     }
+
+
+def _encoded_latent(fitted: LatentFit) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "package_version": VERSION,
+        "parameters": {name: as_nested(value) for name, value in fitted.params.items()},
+        "fit": {
+            "log_likelihood": fitted.log_likelihood,
+            "n_parameters": fitted.n_parameters,
+            "stop_reason": str(fitted.em.stop_reason),
+        },
+        "model": encoded(fitted.model, "model"),
+        "latent": encoded(fitted.em.params, "params"),
+        "em": _encoded_em(fitted.em),
+        "data": _encoded_panel(fitted.panel),
+    }
+
+
+def _decoded_latent(document: dict[str, Any]) -> LatentFit:
+    model = decoded(document["model"], "model")
+    em = _decoded_em(document["em"], decoded(document["latent"], "latent"))
+    return kind_of(model)(model=model, panel=_decoded_panel(document["data"]), em=em)
 
 
 def _decoded_fit(document: dict[str, Any]) -> Fit:
@@ -253,18 +279,18 @@ def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
     return LinearGaussianSystem(**parts)
 
 
-def _encoded_em(em: EMResult[LinearGaussianSystem]) -> dict[str, Any]:
+def _encoded_em(em: EMResult[Any]) -> dict[str, Any]:
     # The bound is there only where it was asked for.
     left_out = ("params",) if em.bound_history is not None else ("params", "bound_history")
     return {name: _plain(getattr(em, name)) for name in _names(EMResult, but=left_out)}
 
 
-def _decoded_em(node: dict[str, Any], system: LinearGaussianSystem) -> EMResult[LinearGaussianSystem]:
+def _decoded_em(node: dict[str, Any], params: Any) -> EMResult[Any]:
     parts = {name: node[name] for name in _names(EMResult, but=("params", "bound_history"))}
     parts["bound_history"] = node.get("bound_history")
     parts = {name: as_array(value) if isinstance(value, list) else value for name, value in parts.items()}
     parts["stop_reason"] = StopReason(node["stop_reason"])
-    return EMResult(params=system, **parts)
+    return EMResult(params=params, **parts)
 
 
 def _encoded_panel(panel: Panel) -> dict[str, Any]:

@@ -21,16 +21,27 @@ from kalman_em.em.forms import (
     Full,
     Isotropic,
     Known,
+    LeftToRight,
     MeanOfBlocks,
     Partly,
     Pattern,
     PerSeries,
     Scaled,
+    Shared,
     Stationary,
 )
 from kalman_em.em.repeated import Repeated
 from kalman_em.encoding.numbers import as_nested
 from kalman_em.errors import InputError
+from kalman_em.latent.factor_analysis import FactorAnalysis
+from kalman_em.latent.factor_params import FactorParams
+from kalman_em.latent.gaussian_hmm import GaussianHMM
+from kalman_em.latent.hmm_params import HMMParams
+from kalman_em.latent.mixture import GaussianMixture
+from kalman_em.latent.mixture_params import MixtureParams
+from kalman_em.latent.mixture_prior import MixturePrior
+from kalman_em.latent.variational_mixture import VariationalMixture
+from kalman_em.latent.variational_params import VariationalParams
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
@@ -93,6 +104,17 @@ KNOWN: dict[str, type[Any]] = {
         Irregular,
         Entries,
         Repeated,
+        Shared,
+        LeftToRight,
+        GaussianMixture,
+        MixtureParams,
+        MixturePrior,
+        VariationalMixture,
+        VariationalParams,
+        GaussianHMM,
+        HMMParams,
+        FactorAnalysis,
+        FactorParams,
     )
 }
 
