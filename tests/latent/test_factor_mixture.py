@@ -66,10 +66,12 @@ def test_more_columns_than_rows_in_a_cluster():
     assert sorted(fitted.assign().value_counts()) == [30, 30]
 
 
-def test_a_component_that_collapses_is_named():
+@pytest.mark.parametrize("alone", [np.full((1, 5), 60.0), 60.0 + np.outer([0.0, 1.0], [1.0, 2.0, -1.0, 0.5, 3.0])])
+def test_a_component_that_collapses_is_named(alone):
+    # On one row, where no variance is left, and on two, which one factor explains in full.
     rows, _ = two_planes(p=5, seed=2)
-    rows = np.concatenate([rows, np.full((1, 5), 60.0)])
-    start = kem.fit(kem.MixtureOfFactorAnalysers(2, 1), rows[:-1]).params
+    start = kem.fit(kem.MixtureOfFactorAnalysers(2, 1), rows).params
+    rows = np.concatenate([rows, alone])
     given = {
         "means": np.concatenate([start.means, rows[-1:]]),
         "weights": [0.5, 0.4, 0.1],
