@@ -10,7 +10,9 @@ from oracles.paths import all_paths, log_prior, weigh
 
 import kalman_em as kem
 from kalman_em.frames import to_panel
+from kalman_em.inference.imputation import impute_rows
 from kalman_em.inference.regimes import stationary_probabilities
+from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.latent.switching_params import SwitchingParams
 
 MOVES = np.array([[0.9, 0.1], [0.3, 0.7]])
@@ -49,7 +51,7 @@ def exact(values, params):
     """Return the posterior of all paths, each with the exact likelihood of its time-varying system, and the states."""
     paths = all_paths(len(values), params.n_regimes)
     log_joints = log_prior(paths, params.regime_initial_probabilities, params.regime_transition_matrix)
-    means = []
+    means, covs = [], []
     for number, path in enumerate(paths):
         system = kem.LinearGaussianSystem(
             transition_matrix=params.of_regimes("transition_matrix")[path[1:]],
@@ -61,10 +63,12 @@ def exact(values, params):
         )
         filtered = kem.kalman_filter(system, kem.Observations(values))
         log_joints[number] += filtered.log_likelihood
-        means.append(kem.rts_smoother(system, filtered).smoothed_means)
+        smoothed = kem.rts_smoother(system, filtered)
+        means.append(smoothed.smoothed_means)
+        covs.append(smoothed.smoothed_covs)
     posterior = weigh(paths, log_joints)
     weights = np.exp(log_joints - posterior.log_likelihood)
-    return posterior, np.einsum("n,ntd->td", weights, np.array(means))
+    return posterior, np.einsum("n,ntd->td", weights, np.array(means)), (weights, np.array(means), np.array(covs))
 
 
 def model_of(params, approximation="kim"):
@@ -101,6 +105,11 @@ def test_regimes_that_do_not_differ_leave_nothing_to_approximate(switching, appr
     means, covs, lags = smoothed.smoothed_means, smoothed.smoothed_covs, smoothed.lag_one_covs
     cross = (lags[: len(means) - 1] + means[1:, :, None] * means[:-1, None, :]).sum(axis=0)
     np.testing.assert_allclose(expectations.transitions.cross.sum(axis=0), cross, rtol=1e-9)
+    rows = stack_rows([kem.Observations(values)])
+    filled, variances = impute_rows(lay(system, rows), rows, means, covs)
+    seen = ~np.isnan(values).all(axis=1)
+    squares = (filled**2 + variances)[seen].sum(axis=0)
+    np.testing.assert_allclose(np.diagonal(expectations.observations.responses.sum(axis=0)), squares, rtol=1e-9)
     after = (covs + means[:, :, None] * means[:, None, :])[1:].sum(axis=0)
     np.testing.assert_allclose(expectations.transitions.responses.sum(axis=0), after, rtol=1e-9)
     np.testing.assert_allclose(problem.posterior(params).smoothed, np.tile(stationary_probabilities(MOVES), (40, 1)))
@@ -110,7 +119,7 @@ def test_regimes_that_do_not_differ_leave_nothing_to_approximate(switching, appr
 def test_kims_filter_is_near_the_sum_over_all_paths(switching):
     params, values = some_params(switching=switching), some_rows(7)
     problem = model_of(params).problem(to_panel(values))
-    posterior, means = exact(values, params)
+    posterior, means, _ = exact(values, params)
     _, approximate = problem.e_step(params)
     # How near: what the collapse costs in the log-likelihood, in probabilities, and in units of the states.
     assert abs(approximate - posterior.log_likelihood) < 0.05
@@ -123,19 +132,28 @@ def test_kims_filter_is_near_the_sum_over_all_paths(switching):
 def test_kims_filter_is_exact_for_two_rows():
     params, values = some_params(switching=EVERYTHING), some_rows(2)
     problem = model_of(params).problem(to_panel(values))
-    posterior, means = exact(values, params)
+    posterior, means, (weights, every, covs) = exact(values, params)
     assert problem.e_step(params)[1] == pytest.approx(posterior.log_likelihood, rel=1e-12)
     states = problem.states(params)
     np.testing.assert_allclose(problem.posterior(params).smoothed[1], posterior.probabilities[1], atol=1e-12)
     mean = np.einsum("tk,tkd->td", states.probabilities, states.means)
     np.testing.assert_allclose(mean[1], means[1], atol=1e-12)
+    # Given the last regime the state is a mixture over the first, whose moments the collapse keeps.
+    for k in range(2):
+        chosen = posterior.paths[:, 1] == k
+        shares, centres = weights[chosen] / weights[chosen].sum(), every[chosen, 1]
+        middle = shares @ centres
+        off = centres - middle
+        cov = np.einsum("n,nij->ij", shares, covs[chosen, 1] + off[:, :, None] * off[:, None, :])
+        np.testing.assert_allclose(states.means[1, k], middle, atol=1e-12)
+        np.testing.assert_allclose(states.covs[1, k], cov, atol=1e-12)
 
 
 @pytest.mark.parametrize("switching", [("transition_cov",), ("observation_cov",), EVERYTHING])
 def test_the_variational_objective_is_a_bound_that_sweeps_raise(switching):
     params, values = some_params(switching=switching), some_rows(7)
     problem = model_of(params, "variational").problem(to_panel(values))
-    posterior, _ = exact(values, params)
+    posterior, *_ = exact(values, params)
     bounds, now = [], replace(params, shares=np.full((7, 2), 0.5))
     for _ in range(12):
         expectations, bound = problem.e_step(now)
