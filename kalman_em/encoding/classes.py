@@ -33,7 +33,9 @@ from kalman_em.em.forms import (
 from kalman_em.em.repeated import Repeated
 from kalman_em.encoding.numbers import as_nested
 from kalman_em.errors import InputError
-from kalman_em.latent.factor_analysis import FactorAnalysis
+from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
+from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
+from kalman_em.latent.factor_mixture_params import FactorMixtureParams
 from kalman_em.latent.factor_params import FactorParams
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.hmm_params import HMMParams
@@ -115,6 +117,9 @@ KNOWN: dict[str, type[Any]] = {
         HMMParams,
         FactorAnalysis,
         FactorParams,
+        PrincipalComponents,
+        MixtureOfFactorAnalysers,
+        FactorMixtureParams,
     )
 }
 

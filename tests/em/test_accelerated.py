@@ -56,19 +56,23 @@ def test_the_same_end_in_fewer_steps_and_never_a_fall(counts):
     assert fast.n_e_steps < 0.4 * plain.n_e_steps
 
 
-def test_a_leap_out_of_range_or_downhill_is_not_taken():
+@pytest.mark.parametrize("beyond", [None, -100.0, math.nan])
+def test_a_leap_out_of_range_or_downhill_is_not_taken(beyond):
     class Bent:
-        """Steps that shrink as if the limit were at 3, while the objective has its top at 2 and none above 2.5."""
+        """Steps that shrink as if the limit were at 3; the objective has its top at 2, and nothing good above 2.5."""
 
         def e_step(self, x):
-            if x > 2.5:
+            if x > 2.5 and beyond is None:
                 raise ZeroDivisionError
-            return None, -((x - 2.0) ** 2)
+            return None, beyond if x > 2.5 else -((x - 2.0) ** 2)
 
         def m_step(self, x, _):
+            if x > 2.5:
+                return x - 0.01
             return x + 0.05 * (3.0 - x) if x < 1.9 else 2.0
 
     run = kem.run_em(kem.accelerated(Bent()), 0.0)
+    assert run.stop_reason.is_converged
     assert run.params == pytest.approx(2.0)
     assert np.diff(run.log_likelihoods).min() >= 0.0
 

@@ -21,6 +21,8 @@ MODELS = {
     "hidden Markov": kem.GaussianHMM(2),
     "left to right": kem.GaussianHMM(2, transition_matrix=kem.LeftToRight()),
     "factors": kem.FactorAnalysis(1),
+    "components": kem.PrincipalComponents(1),
+    "factor analysers": kem.MixtureOfFactorAnalysers(2, 1, noise=kem.Isotropic()),
 }
 
 
