@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kalman_em as kem
+from kalman_em.em.stochastic import OnlineState
 from kalman_em.em.variants import _InParts
 
 TIGHT = kem.Stopping(relative_tolerance=1e-13, parameter_tolerance=1e-9, max_iterations=20_000)
@@ -134,6 +135,19 @@ def test_stochastic_em_comes_near_the_maximum_in_a_pass_or_two():
     assert 0.0 < (whole.log_likelihood - some.log_likelihood) / len(data) < 1e-3
     again = kem.fit(model, data, method=kem.Stochastic(batch_size=500), seed=1)
     assert again.params == some.params
+
+
+def test_a_batch_stands_for_all_rows():
+    problem = problem_of(kem.GaussianMixture(3), blobs())
+    params = problem.start()
+    whole, _ = problem.e_step(params)
+    batch = problem.divided(3, np.random.default_rng(0))[0]
+    after = OnlineState(params, whole, 0).stepped(problem, batch, 3, 0.6)
+    step = 2.0**-0.6
+    fresh, _ = batch.e_step(params)
+    np.testing.assert_allclose(after.expectations.counts, (1.0 - step) * whole.counts + step * 3.0 * fresh.counts)
+    assert after.expectations.counts.sum() == pytest.approx(450.0)
+    assert after.n_batches == 1
 
 
 def test_annealing_ends_at_a_maximum_of_the_likelihood():
