@@ -9,7 +9,8 @@ import pytest
 from oracles.paths import enumerate_chain
 
 from kalman_em.errors import NumericalError
-from kalman_em.inference.regime_logs import filter_logs, smooth_logs
+from kalman_em.inference.regime_logs import filter_logs, follow_best, smooth_logs
+from kalman_em.inference.regime_loops import filter_scaled, smooth_scaled
 from kalman_em.inference.regimes import (
     best_path,
     filter_regimes,
@@ -189,3 +190,22 @@ def test_stationary_probabilities_stay(n_regimes):
 )
 def test_stationary_probabilities_of_chains_at_the_edge(transition, expected):
     np.testing.assert_allclose(stationary_probabilities(np.array(transition)), expected, atol=1e-4)
+
+
+def test_compiled_equals_interpreted():
+    log_densities, initial, transition = random_chain(np.random.default_rng(9), 3, STARTS[-1])
+    found = []
+    for is_interpreted in (False, True):
+        run, back, best = (
+            getattr(kernel, "py_func", kernel) if is_interpreted else kernel
+            for kernel in (filter_scaled, smooth_scaled, follow_best)
+        )
+        predicted, filtered, smoothed, heights = (np.zeros((STARTS[-1], 3)) for _ in range(4))
+        log_likelihoods, counts, path = np.zeros(STARTS[-1]), np.zeros((3, 3)), np.zeros(STARTS[-1], dtype=np.int64)
+        run(STARTS, log_densities, initial, transition, predicted, filtered, log_likelihoods)
+        back(STARTS, transition, predicted, filtered, smoothed, counts, np.empty(3))
+        origins, log_joints = np.zeros((STARTS[-1], 3), dtype=np.int16), np.zeros(3)
+        best(STARTS, log_densities, log_of(initial), log_of(transition), origins, heights[:2], path, log_joints)
+        found.append((predicted, filtered, log_likelihoods, smoothed, counts, path, log_joints))
+    for compiled, interpreted in zip(*found, strict=True):
+        np.testing.assert_allclose(compiled, interpreted, rtol=1e-12)
