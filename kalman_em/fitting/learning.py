@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from kalman_em.models.by_series import laid_by_series, shared_by_all, spread_ove
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
+from kalman_em.models.rates import endless
 from kalman_em.models.regressors import with_made_inputs
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
@@ -79,8 +80,18 @@ def learn(
             progress=progress,
             record_bound=record_bound,
         )
+    em = _noted(em, specification, panel)
     needed = numerics == SQUARE_ROOT or em.switched_at is not None
     return Learnt(specification, panel, em, SQUARE_ROOT if needed else STANDARD)
+
+
+def _noted(
+    em: EMResult[LinearGaussianSystem], specification: Specification, panel: Panel
+) -> EMResult[LinearGaussianSystem]:
+    """Return the run with a note where a rate that it learnt is as good as 0."""
+    spans = [float(np.ptp(one.times)) for one in panel if one.times is not None]
+    note = endless(specification, em.params, max(spans, default=0.0)) if specification.rates else ""
+    return replace(em, detail="; ".join(filter(None, (em.detail, note)))) if note else em
 
 
 def stated(

@@ -221,6 +221,34 @@ def best_rates(
     }
 
 
+def endless(specification: Specification, system: LinearGaussianSystem, span: float) -> str:
+    """Return which motions outlast the longest series, of length `span`: the data hardly tell their rates from 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import kalman_em as kem
+    >>> rng = np.random.default_rng(0)
+    >>> place = np.cumsum(0.3 * np.cumsum(rng.normal(size=100))) + rng.normal(size=100)
+    >>> track = kem.Observations(place[:, None], times=np.arange(100.0))
+    >>> fitted = kem.fit(kem.CorrelatedRandomWalk(time_constant=kem.Full()), track)
+    >>> "time_constant stands for a time of" in fitted.em.detail
+    True
+    """
+    if system.dynamics is None:
+        return ""
+    notes = []
+    for rate in specification.rates:
+        turns = specification.slots[rate.name].kind == "period"
+        time = (2.0 * np.pi if turns else 1.0) / rate.value(system.dynamics.drift)
+        if time > span:
+            notes.append(
+                f"{rate.name} stands for a time of {time:.3g}, beyond the longest series ({span:.3g}): the data hardly "
+                "tell it from one without end, and a model without it may do as well"
+            )
+    return "; ".join(notes)
+
+
 def _better(part: Part, dynamics: Dynamics, rate: Rate) -> Dynamics:
     """Return the dynamics with a better value of a rate, the best around the present one: Newton's steps in its log."""
     first = now = float(np.log(rate.value(dynamics.drift)))
