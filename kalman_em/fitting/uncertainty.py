@@ -83,18 +83,18 @@ def standard_errors(
     Raises
     ------
     InputError
-        If a covariance is learnt under a form that does not say how it depends on its numbers, a time constant is
-        learnt, or the start is known or learnt in part.
+        If a covariance is learnt under a form that does not say how it depends on its numbers, a damping is learnt
+        beside a stationary start in continuous time, or the start is known or learnt in part.
 
     References
     ----------
     Meng and Rubin, Using EM to obtain asymptotic variance-covariance matrices, JASA 86 (1991); Jamshidian and Jennrich,
     Standard errors for EM estimation, Journal of the Royal Statistical Society B 62 (2000), section 3.
     """
-    if specification.rates:
+    if specification.rates and specification.initial.stationary:
         raise InputError(
-            "time_constant: is learnt by a search, and has no score here to take standard errors from; those of the "
-            "other parameters, as if it were known, come from a fit with the time constant stated as a number"
+            f"{specification.rates[0].name}: is learnt beside a stationary start in continuous time, whose score is "
+            "not known here; standard errors come from a fit with initial_cov=Diffuse()"
         )
     initial = specification.initial
     if initial.others.any() and not initial.others.all():

@@ -221,6 +221,27 @@ def best_rates(
     }
 
 
+def slopes_of_rates(
+    specification: Specification, system: LinearGaussianSystem, moments: Moments, expectations: Expectations
+) -> tuple[Array, Array]:
+    """Return slope and minus bend of the expected log-likelihood in the logarithm of every rate, all else held.
+
+    By central differences: the first is the score of the likelihood itself (Fisher's identity).
+    """
+    found = {}
+    for part in parts_of(specification, system, moments, expectations):
+        level = part.height(part.dynamics, part.density)
+        for rate in part.rates:
+            value = rate.value(part.dynamics.drift)
+            above, below = (
+                part.height(with_rate(part.dynamics, rate, value * float(np.exp(step))), part.density)
+                for step in (WIDTH, -WIDTH)
+            )
+            found[rate.name] = (above - below) / (2.0 * WIDTH), (2.0 * level - above - below) / WIDTH**2
+    each = np.array([found[rate.name] for rate in specification.rates])
+    return each[:, 0], each[:, 1]
+
+
 def endless(specification: Specification, system: LinearGaussianSystem, span: float) -> str:
     """Return which motions outlast the longest series, of length `span`: the data hardly tell their rates from 0.
 

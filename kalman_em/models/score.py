@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray
+from kalman_em.em.regression import Moments
 from kalman_em.inference.expectations import Expectations, expect_all
 from kalman_em.inference.rows import Rows, lay, noise_covs
 from kalman_em.inference.scores import initial_scores
@@ -18,6 +19,7 @@ from kalman_em.models.draws import noise_scatters
 from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.means import MeanNumbers
 from kalman_em.models.numbers import free_numbers
+from kalman_em.models.rates import moved_to, slopes_of_rates, with_rate
 from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -36,6 +38,10 @@ class Numbers:
         found = [free for free, _ in self._coefficients]
         for name in self.covariances:
             found.append(self.specification.noise(name).free(getattr(self.origin, name)))
+        if self.origin.dynamics is not None:
+            # A rate is positive: its logarithm is the number.
+            drift = self.origin.dynamics.drift
+            found += [np.log([rate.value(drift)]) for rate in self.specification.rates]
         return np.concatenate(found) if found else np.zeros(0)
 
     @cached_property
@@ -70,7 +76,7 @@ class Numbers:
         zero = [np.zeros(len(free), dtype=bool) for free, _ in self._coefficients]
         for name in self.covariances:
             zero.append(self.specification.noise(name).at_zero(getattr(self.origin, name)))
-        return np.concatenate(zero)
+        return np.concatenate([*zero, np.zeros(len(self.specification.rates), dtype=bool)])
 
     def system(self, vector: Array) -> LinearGaussianSystem:
         """Return the system with these numbers, a stationary start where they put it."""
@@ -84,7 +90,12 @@ class Numbers:
             step = self.specification.noise(name)
             values[name] = step.at(vector[first : first + step.n_free])
             first += step.n_free
-        return self.specification.settled(self.origin.replaced(**values))
+        system, dynamics = self.origin.replaced(**values), self.origin.dynamics
+        if dynamics is not None and self.specification.rates:
+            for rate, log_rate in zip(self.specification.rates, vector[first:], strict=True):
+                dynamics = with_rate(dynamics, rate, float(np.exp(log_rate)))
+            system = moved_to(system, dynamics)
+        return self.specification.settled(system)
 
     def score(self, vector: Array) -> tuple[Array, Array]:
         """Return the score at these numbers, and the diagonal of the information that complete data would hold.
@@ -118,6 +129,9 @@ class Numbers:
                 deviation = (expectations.initial_means - system.initial_mean)[:, :, None]
                 scatter = expectations.initial_covs + deviation @ np.swapaxes(deviation, 1, 2)
                 parts.append(self._covariance(name, system, scatter, np.ones(len(deviation))))
+        if self.specification.rates:
+            transition = Moments(sums.residual, sums.cross, sums.regressor, sums.count)
+            parts.append(slopes_of_rates(self.specification, system, transition, expectations))
         score = np.concatenate([score for score, _ in parts])
         information = np.concatenate([info for _, info in parts])
         if self.means.n and self.means.are_silent(self.origin):

@@ -110,9 +110,26 @@ def test_it_is_counted_said_saved_and_carried_on(fitted, tmp_path):
     assert "time constant" in checked.unavailable
 
 
+def test_the_standard_error_is_the_curvature_of_the_profile(fitted):
+    tau = float(fitted.params.time_constant)
+    error = float(fitted.standard_errors.time_constant)
+    others = ("acceleration_density", "observation_cov")
+    heights = [
+        kem.fit(
+            kem.CorrelatedRandomWalk(time_constant=factor * tau, dim=2),
+            fitted.panel,
+            start={name: fitted.params[name] for name in others},
+        ).log_likelihood
+        for factor in (0.9, 1.1)
+    ]
+    # The profile is close to a parabola in the logarithm.
+    curvature = (2.0 * fitted.log_likelihood - sum(heights)) / np.log(1.1) ** 2
+    assert error == pytest.approx(tau / np.sqrt(curvature), rel=0.1)
+    assert all(np.isfinite(fitted.standard_errors[name]).all() for name in others)
+
+
 def test_what_does_not_fit_is_named(fitted):
     cases = [
-        (lambda: fitted.standard_errors, "time_constant: is learnt by a search"),
         (lambda: MODEL.discretize(1.0), "time_constant: is learnt; ask the fit"),
         (lambda: kem.Singer(time_constant="long"), "time_constant: expected a positive number, or Full"),
         (lambda: kem.fit(MODEL, fitted.panel, start={"time_constant": -1.0}), "time_constant: expected a positive"),
