@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from numbers import Real
 from typing import Any
 
@@ -11,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kalman_em.errors import InputError
+from kalman_em.memory import empty_arrays
 
 Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 ShortArray = NDArray[np.int16]
-# The size of a large page of memory, and from which size on arrays are laid on such pages.
-LARGE_PAGE = 1 << 21
-LARGE_ARRAYS = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,36 +32,11 @@ class Table:
 
     def at_rows(self) -> Array:
         """Return the arrays laid out over the rows: the table itself where no row shares its entry."""
-        if len(self.entries) == len(self.index):
+        if len(self.entries) == len(self.index) and np.all(self.index[1:] > self.index[:-1]):
             return frozen(self.entries.view())
         (result,) = empty_arrays(self.shape)
         np.take(self.entries, self.index, axis=0, out=result, mode="clip")
         return frozen(result)
-
-
-def empty_arrays(*shapes: tuple[int, ...]) -> list[Array]:
-    """Return arrays of `shapes`, uninitialised, in one piece of memory where they are large.
-
-    What a new large array costs is the first touch of its pages. numpy asks for large pages from 4 MB on, and the
-    system gives them where an array holds whole ones: so the piece begins at the start of one.
-
-    Examples
-    --------
-    >>> [one.shape for one in empty_arrays((3, 2), (3,))]
-    [(3, 2), (3,)]
-    """
-    sizes = [-(-prod(shape) // 8) * 8 for shape in shapes]
-    n_bytes = 8 * sum(sizes)
-    if n_bytes < LARGE_ARRAYS:
-        return [np.empty(shape) for shape in shapes]
-    memory = np.empty(max(n_bytes, LARGE_PAGE) + LARGE_PAGE, dtype=np.uint8)
-    begin = -memory.__array_interface__["data"][0] % LARGE_PAGE
-    block = memory[begin : begin + n_bytes].view(np.float64)
-    ends = np.cumsum(sizes).tolist()
-    return [
-        block[end - size : end - size + prod(shape)].reshape(shape)
-        for end, size, shape in zip(ends, sizes, shapes, strict=True)
-    ]
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

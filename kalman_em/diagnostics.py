@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, gammaincinv
+import scipy
 
 from kalman_em.arrays import Array, IntArray, as_floats, check_shape, frozen
 from kalman_em.errors import InputError
@@ -212,9 +212,9 @@ def _ljung_box(values: Array, lags: int) -> dict[str, Any]:
         correlation = np.nansum(centred[lag:] * centred[:-lag]) / variance
         statistic += correlation**2 / (n - lag)
     statistic *= n * (n + 2)
-    return {"statistic": float(statistic), "lags": lags, "p_value": float(chdtrc(lags, statistic))}
+    return {"statistic": float(statistic), "lags": lags, "p_value": float(scipy.special.chdtrc(lags, statistic))}
 
 
 def _chi_squared(probability: float, degrees: Any) -> Any:
     """Return the quantile of the chi-squared distribution (scipy.stats would take longer to import than to use)."""
-    return 2.0 * gammaincinv(0.5 * np.asarray(degrees), probability)
+    return 2.0 * scipy.special.gammaincinv(0.5 * np.asarray(degrees), probability)

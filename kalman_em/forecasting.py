@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
+import scipy
 
 from kalman_em.arrays import Array, as_floats, check_shape, first_position
 from kalman_em.errors import InputError
@@ -253,5 +253,5 @@ def _crps(errors: Array, sd: Array) -> Array:
     scale = np.where(sd == 0.0, 1.0, sd)
     z = errors / scale
     density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
-    scores = scale * (z * (2.0 * ndtr(z) - 1.0) + 2.0 * density - 1.0 / np.sqrt(np.pi))
+    scores = scale * (z * (2.0 * scipy.special.ndtr(z) - 1.0) + 2.0 * density - 1.0 / np.sqrt(np.pi))
     return np.where(sd == 0.0, np.abs(errors), scores)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+import scipy
 
 from kalman_em.arrays import Array, check_shape
 from kalman_em.errors import InputError
@@ -74,7 +74,7 @@ def intervals(means: Array, sds: Array, levels: Any) -> dict[str, Array]:
     """
     bounds = {}
     for level in checked_levels(levels):
-        half_width = float(ndtri(0.5 + level / 200.0)) * sds
+        half_width = float(scipy.special.ndtri(0.5 + level / 200.0)) * sds
         bounds[f"lower_{level_text(level)}"] = means - half_width
         bounds[f"upper_{level_text(level)}"] = means + half_width
     return bounds

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import kernel
+from kalman_em.compiled import part
 from kalman_em.inference.kernel_arrays import GuardSpace
 from kalman_em.inference.steps import Size, copy_matrix, copy_vector, joseph, regular_gain
 
 
-@kernel
+@part
 def information_before(
     size: Size,
     h: Array,
@@ -64,7 +64,7 @@ def information_before(
                 )
 
 
-@kernel
+@part
 def dual_step(
     size: Size,
     transition: Array,
@@ -122,7 +122,7 @@ def dual_step(
     return lost
 
 
-@kernel
+@part
 def carry_back(size: Size, transition: Array, score: Array, information: Array, shift: Array, work: Array) -> None:
     """Take score r and information N, in place, back through the transition: F'r and F'N F, exactly symmetric."""
     d = len(size)
@@ -142,7 +142,7 @@ def carry_back(size: Size, transition: Array, score: Array, information: Array, 
             information[j, i] = information[i, j]
 
 
-@kernel
+@part
 def multiply(size: Size, left: Array, right: Array, product: Array) -> None:
     """Fill `product` with left times right, d by d each."""
     d = len(size)

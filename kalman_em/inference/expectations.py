@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, IntArray, empty_arrays, frozen
+from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
-from kalman_em.inference.expectation_loop import expect_rows
 from kalman_em.inference.filtering import FilteredRows, filter_all, space_back, transitions_of
 from kalman_em.inference.gains import HAS_LOST
-from kalman_em.inference.kernel_arrays import Spreads, guard_space, spreads_space
+from kalman_em.inference.kernel_arrays import Spreads, guard_space, nothing_smoothed, spreads_space
 from kalman_em.inference.numerics import STANDARD, LostDigits
 from kalman_em.inference.observation_sums import add_up, are_wide
 from kalman_em.inference.regression_sums import RegressionMoments, mirrored, observation_moments, transition_moments
 from kalman_em.inference.rows import Rows, SystemRows, by_group
-from kalman_em.inference.sizes import sized
 from kalman_em.inference.smoothing import unresolved
+from kalman_em.inference.smoothing_loop import smooth_rows
 from kalman_em.linalg import has_correlations
+from kalman_em.memory import empty_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +70,19 @@ def expect_filtered(
     for guard in (None, guard_space(d, filtered.reduced.h.shape[1])):
         spreads = spreads_space(d, len(laid.noise_cov.entries), len(laid.group_rows))
         space = space_back(laid, filtered)
-        status, row = expect_rows(
-            sized(d),
+        status, row, _ = smooth_rows(
             rows.starts,
             rows.n_leading,
             transitions_of(laid),
             filtered.reduced.scalars(filtered.predicted_means),
             filtered.arrays(),
             guard,
+            False,
             space,
             spreads,
             means,
             covs,
+            nothing_smoothed(d),
         )
         if status != ROUNDED:
             break

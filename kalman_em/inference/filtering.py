@@ -6,23 +6,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, ShortArray, Table, empty_arrays, frozen
+from kalman_em.arrays import Array, IntArray, ShortArray, Table, frozen
 from kalman_em.errors import NumericalError
+from kalman_em.inference.beginnings import begin_rows
 from kalman_em.inference.gains import factor_covs
 from kalman_em.inference.kernel_arrays import (
     BackwardSpace,
+    Begun,
     Filtered,
     Scalars,
     Transitions,
     backward_space,
     forward_space,
+    roots_space,
 )
 from kalman_em.inference.loops import filter_rows
 from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.reduction import reduce_observations
 from kalman_em.inference.rows import Rows, SystemRows
-from kalman_em.inference.sizes import sized
+from kalman_em.inference.sizes import sized, wide
 from kalman_em.inference.steps import LOSSLESS, NOISY
+from kalman_em.memory import empty_arrays
 
 # Room for the covariances of a series over which they converge, at first; one that takes longer comes again.
 ROOM = 512
@@ -194,24 +198,55 @@ def _run(
     freezes: bool,
     keeps: bool,
 ) -> tuple[int, int, bool]:
-    d = laid.state_dim
-    return filter_rows(
-        sized(d),
+    d, n = laid.state_dim, len(starts) - 1
+    transitions, scalars = transitions_of(laid), reduced.scalars(arrays.predicted_means)
+    lossless = _lossless(laid, factor_covs(laid.noise_cov.entries)[1])
+    space, size = forward_space(d, reduced.h.shape[1]), sized(d)
+    is_shared = laid.initial_columns == 0 and laid.initial_mean.ndim == 1 and laid.initial_cov.ndim == 2
+    n_moments = 1 if is_shared else n
+    begun = Begun(
+        starts[:-1].copy(),
+        np.broadcast_to(laid.initial_mean, (n_moments, d)).copy(),
+        np.broadcast_to(laid.initial_cov, (n_moments, d, d)).copy(),
+        np.zeros(n, dtype=np.int64),
+    )
+    stored, n_covs, has_lost = 0, 0, False
+    if laid.initial_columns:
+        stored, n_covs, has_lost = begin_rows(
+            wide(d),
+            starts,
+            transitions,
+            scalars,
+            reduced.leftover,
+            laid.initial_factor,
+            laid.initial_columns,
+            freezes,
+            lossless,
+            keeps,
+            roots_space(d) if laid.initial_columns > 1 else None,
+            arrays,
+            log_likelihoods,
+            space,
+            begun,
+        )
+        if n_covs > len(arrays.predicted_covs) and keeps:
+            return stored, n_covs, has_lost
+    n_covs, is_lossy = filter_rows(
+        size,
         starts,
-        transitions_of(laid),
-        reduced.scalars(arrays.predicted_means),
+        begun,
+        transitions,
+        scalars,
         reduced.leftover,
-        np.atleast_2d(laid.initial_mean),
-        laid.initial_cov if laid.initial_cov.ndim == 3 else laid.initial_cov[None],
-        laid.initial_factor,
-        laid.initial_columns,
         freezes,
-        _lossless(laid, factor_covs(laid.noise_cov.entries)[1]),
+        lossless,
         keeps,
+        n_covs - 1,
         arrays,
         log_likelihoods,
-        forward_space(d, reduced.h.shape[1]),
+        space,
     )
+    return stored, n_covs, has_lost or is_lossy
 
 
 def _room(laid: SystemRows, rows: Rows, freezes: bool) -> int:

@@ -6,43 +6,23 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.compiled import inlined, kernel
-from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, GuardSpace, Transitions
+from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, Transitions
 from kalman_em.inference.steady import forget_pace
 from kalman_em.inference.steps import Size, copy_matrix, smooth_step, udu, whiten_rows
 
-# The entries of `BackwardSpace.place`; the last two are the F and Q of what `spreads` keeps.
-FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY, IS_PLAIN, IS_WATCHED = 0, 1, 2, 3, 4, 5, 6, 7, 8
-HAS_LOST = 9
+# The entries of `BackwardSpace.place`.
+FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY, IS_WATCHED, HAS_LOST = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 
 @inlined
-def new_gain(
-    size: Size, t: int, transitions: Transitions, filtered: Filtered, guard: GuardSpace | None, space: BackwardSpace
-) -> bool:
-    """Find the gain of the step back to row t and what goes with it; return whether x[t] is determined at all."""
+def new_gain(size: Size, t: int, transitions: Transitions, filtered: Filtered, space: BackwardSpace) -> bool:
+    """Find the gain of the step back to row t by updates; return whether x[t] is determined at all."""
     place = space.place
     k, f, q = filtered.cov_index[t], transitions.matrix_index[t], transitions.noise_index[t]
     # An int64, as in the filter: kernels are compiled for types.
     n_columns = filtered.columns[t] + 0
     forget_pace(space.pace)
-    place[GAIN_P], place[GAIN_F], place[GAIN_Q] = k, f, q
-    place[IS_STEADY], place[IS_PLAIN] = 0, 0
-    lossless = space.lossless[0]
-    may_be_plain = guard is None and n_columns == 0 and lossless < 1.0
-    if may_be_plain and plain_gain(
-        size,
-        transitions.matrix[f],
-        filtered.filtered_covs[k],
-        filtered.predicted_covs[filtered.cov_index[t + 1]],
-        space.pivots[q],
-        lossless,
-        space.gain,
-        space.moved,
-        space.factor,
-        space.work[1],
-    ):
-        place[IS_PLAIN], place[IS_WATCHED] = 1, 0
-        return True
+    place[GAIN_P], place[GAIN_F], place[GAIN_Q], place[IS_STEADY] = k, f, q, 0
     if f != place[WHITE_F] or q != place[WHITE_Q]:
         place[WHITE_F], place[WHITE_Q] = f, q
         whiten_rows(size, space.upper[q], transitions.matrix[f], space.whitened)
@@ -57,12 +37,34 @@ def new_gain(
         filtered.filtered_covs[k],
         space.factor,
         n_columns,
-        lossless,
+        space.lossless[0],
         space.gain,
         space.conditional,
         space.work,
     )
     return left == 0
+
+
+@inlined
+def is_ample(
+    size: Size, predicted_cov: Array, noise_pivots: Array, lossless: float, upper: Array, pivots: Array
+) -> bool:
+    """Whether noise gives more than the part `lossless` of every pivot of Pp = U D U'; fill U and D if so."""
+    d = len(size)
+    for j in range(d - 1, -1, -1):
+        pivot = predicted_cov[j, j]
+        for k in range(j + 1, d):
+            pivot -= upper[j, k] * upper[j, k] * pivots[k]
+        if not (pivot > lossless * predicted_cov[j, j] and noise_pivots[j] > lossless * pivot):
+            return False
+        pivots[j] = pivot
+        inverse = 1.0 / pivot
+        for i in range(j):
+            entry = predicted_cov[i, j]
+            for k in range(j + 1, d):
+                entry -= upper[i, k] * upper[j, k] * pivots[k]
+            upper[i, j] = entry * inverse
+    return True
 
 
 @inlined
@@ -86,19 +88,8 @@ def plain_gain(
     the spreads of x[t+1] as d scalars, one after another: the test is the one that `condition` makes.
     """
     d = len(size)
-    for j in range(d - 1, -1, -1):
-        pivot = predicted_cov[j, j]
-        for k in range(j + 1, d):
-            pivot -= upper[j, k] * upper[j, k] * pivots[k]
-        if not (pivot > lossless * predicted_cov[j, j] and noise_pivots[j] > lossless * pivot):
-            return False
-        pivots[j] = pivot
-        inverse = 1.0 / pivot
-        for i in range(j):
-            entry = predicted_cov[i, j]
-            for k in range(j + 1, d):
-                entry -= upper[i, k] * upper[j, k] * pivots[k]
-            upper[i, j] = entry * inverse
+    if not is_ample(size, predicted_cov, noise_pivots, lossless, upper, pivots):
+        return False
     for i in range(d):
         pivots[i] = 1.0 / pivots[i]
     # Row by row of G = (F P)' Pp^-1: two triangular solves each.

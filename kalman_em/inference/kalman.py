@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, Table, empty_arrays, frozen
+from kalman_em.arrays import Array, IntArray, Table, frozen
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.arguments import check_filtered, check_observations, check_system
 from kalman_em.inference.filtering import FilteredRows, ReducedRows, filter_all, log_likelihood_of, reduce_rows
@@ -13,6 +13,7 @@ from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, LostDigits
 from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
 from kalman_em.inference.smoothing import SmoothedRows, smooth_all, smooth_once
 from kalman_em.inference.square_root import FactoredRows, filter_factors, smooth_factors
+from kalman_em.memory import empty_arrays
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem

@@ -67,17 +67,30 @@ class ForwardSpace(NamedTuple):
     ahead: Array
     work: Array
     pace: Array
+
+
+class Roots(NamedTuple):
+    """A root of the covariance, and scratch space, for the rows after a diffuse start."""
+
     root: Array
     wide: Array
+
+
+class Begun(NamedTuple):
+    """By series, the first row that is still to be filtered, the moments before it, and whether they have converged."""
+
+    rows: IntArray
+    means: Array
+    covs: Array
+    settled: IntArray
 
 
 class BackwardSpace(NamedTuple):
     """Scratch space of a backward pass, and where it stands.
 
     `place` holds, by the names in `gains`: the number of factors not yet used, which F and Q `whitened` is of, which
-    filtered covariance, F and Q `gain` is of, whether the smoothed covariance has converged, whether the gain comes
-    from an inverse (with F P in `moved`) or from updates (with `conditional`), whether rounding is watched, and whether
-    it has taken too many digits somewhere.
+    filtered covariance, F and Q `gain` is of, whether the smoothed covariance has converged, whether rounding is
+    watched, and whether it has taken too many digits somewhere.
     """
 
     upper: Array
@@ -116,8 +129,8 @@ class Spreads(NamedTuple):
     """What the covariances of the states add to the sums of EM, and scratch space of its backward loop.
 
     `residual`, `cross` and `regressor` hold Cov[e], Cov[e, x[t]] and Cov[x[t]] by group of the transitions,
-    `observed_covs` Cov[x[t]] by group of the observations. `covs`, `next_covs` and `lag_one_covs` are sums that wait
-    for the F and Q named in `BackwardSpace.place`.
+    `observed_covs` Cov[x[t]] by group of the observations. `covs`, `next_covs` and `lag_one_covs` are sums over rows
+    with one F and Q, which go to the others when these are over.
     """
 
     residual: Array
@@ -132,6 +145,19 @@ class Spreads(NamedTuple):
     left: Array
     spread: Array
     pushed: Array
+
+
+class Smoothed(NamedTuple):
+    """The output of the smoother where it is kept: tables filled from their end, and which entry holds at every row."""
+
+    covs: Array
+    lag_one_covs: Array
+    cov_index: IntArray
+
+
+def nothing_smoothed(d: int) -> Smoothed:
+    """Return tables without room, for sums alone."""
+    return Smoothed(np.empty((0, d, d)), np.empty((0, d, d)), np.empty(0, dtype=np.int64))
 
 
 def forward_space(d: int, m: int) -> ForwardSpace:
@@ -149,15 +175,18 @@ def forward_space(d: int, m: int) -> ForwardSpace:
         np.empty(d),
         empty_work(d),
         np.empty(4),
-        np.empty(square),
-        np.empty((d + 1, max(2 * d, d + 1))),
     )
+
+
+def roots_space(d: int) -> Roots:
+    """Return the space of a root for d states."""
+    return Roots(np.empty((d, d)), np.empty((d + 1, max(2 * d, d + 1))))
 
 
 def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless: float) -> BackwardSpace:
     """Return the space for a pass back over rows that left `n_factors` diffuse factors; Q = U D U' of the table."""
     square = (d, d)
-    place = np.full(12, -1, dtype=np.int64)
+    place = np.full(9, -1, dtype=np.int64)
     place[0] = n_factors
     return BackwardSpace(
         upper=upper,

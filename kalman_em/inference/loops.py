@@ -1,132 +1,105 @@
-"""The batch loops over the rows of all series, compiled: forward (filter) and backward (smoother)."""
+"""The filter over the rows of all series, compiled: with the state in registers where its size is known."""
 
 from __future__ import annotations
 
+import math
+
 from kalman_em.arrays import Array, IntArray
-from kalman_em.compiled import inlined, kernel
-from kalman_em.inference.backward import (
-    NO_ROOM,
-    RESOLVED,
-    ROUNDED,
-    UNRESOLVED,
-    begin_series,
-    move_back,
-    run_behind,
-    watch_holds,
-)
-from kalman_em.inference.gains import IS_STEADY
-from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, ForwardSpace, GuardSpace, Scalars, Transitions
+from kalman_em.compiled import contracted, inlined, local
+from kalman_em.inference.kernel_arrays import Begun, Filtered, ForwardSpace, Scalars, Transitions
 from kalman_em.inference.numerics import LOST_DIGITS
-from kalman_em.inference.roots import is_well_spread, predict_root, root_of, update_root
 from kalman_em.inference.steady import forget_pace, has_settled
-from kalman_em.inference.steady_means import filter_steady, run_ahead, smooth_steady
-from kalman_em.inference.steps import (
-    Size,
-    copy_matrix,
-    copy_vector,
-    predict_cov,
-    predict_factor,
-    predict_mean,
-    update_step,
-)
+from kalman_em.inference.steady_means import filter_steady, run_ahead
+from kalman_em.inference.steps import CANCELLED, CANCELLED_SQUARE, LOG_2PI, Size, joseph
 
 
-@kernel
+@contracted
 def filter_rows(
     size: Size,
     starts: IntArray,
+    begun: Begun,
     transitions: Transitions,
     scalars: Scalars,
     leftover: Array,
-    initial_means: Array,
-    initial_covs: Array,
-    initial_factor: Array,
-    initial_columns: int,
     freezes: bool,
     lossless: float,
     keeps: bool,
+    last: int,
     filtered: Filtered,
     log_likelihoods: Array,
     space: ForwardSpace,
-) -> tuple[int, int, bool]:
-    """Run the Kalman filter over every series, filling `filtered` and `log_likelihoods`.
+) -> tuple[int, bool]:
+    """Run the Kalman filter over what is left of every series, filling `filtered` and `log_likelihoods`.
 
-    `initial_means` and `initial_covs` have one entry for all series, or one each. `leftover` is the part of each row's
-    log-likelihood that does not depend on the state; of no length where there is none. The covariances of row t are
-    entry `filtered.cov_index[t]` of their tables: with `freezes`, rows over which they have converged share one.
-    `filtered.columns[t]` is the number of diffuse columns left after row t, and comes as zeros; where it is not 0 the
-    factor is stored in `filtered.factors`, one after another in the order of the rows. Returns how many factors and
-    covariances were needed (more than there is room for means that the caller must come again with more), and whether
-    an observation took so much variance away that its rounding may count. Without `keeps` nothing is kept but the sum
-    of the log-likelihoods of each series.
+    `begun` says where that begins and what is known there: the moments after the row before or, at the first row of a
+    series, of its initial state, with one entry for all series or one each. Nothing is diffuse any more. `leftover` is
+    the part of each row's log-likelihood that does not depend on the state; of no length where there is none. The
+    covariances of row t are entry `filtered.cov_index[t]` of their tables, whose entries up to `last` are taken: with
+    `freezes`, rows over which they have converged share one. Returns how many covariances were needed (more than there
+    is room for means that the caller must come again with more), and whether an observation took so much variance away
+    that its rounding may count. Without `keeps` nothing is kept but the sum of the log-likelihoods of each series.
     """
     d = len(size)
-    mean, cov, factor = space.mean, space.cov, space.factor
-    room = filtered.predicted_covs.shape[0]
-    forget_pace(space.pace)
-    stored, last, has_lost = 0, -1, False
+    mean, cov = local(size, space.mean), local(size, space.cov)
+    gain, work = local(size, space.ahead), local(size, space.work)
+    has_lost = False
     for s in range(starts.shape[0] - 1):
-        own = s if initial_means.shape[0] > 1 else 0
-        copy_vector(size, initial_means[own], mean)
-        copy_matrix(size, initial_covs[own], cov)
-        copy_matrix(size, initial_factor, factor)
-        n_columns = initial_columns
-        # One diffuse direction is resolved by one observation; several may leave large variances that cancel.
-        is_rooted = n_columns > 1
-        if is_rooted:
-            root_of(size, initial_covs[own], space.root, space.wide, space.wide[d])
+        own = s if begun.means.shape[0] > 1 else 0
+        for i in range(d):
+            mean[i] = begun.means[own, i]
+            for j in range(d):
+                cov[i, j] = begun.covs[own, i, j]
+        forget_pace(space.pace)
+        t, first, end = begun.rows[s], starts[s], starts[s + 1]
         g, f, q = -1, -1, -1
-        t, end = starts[s], starts[s + 1]
+        is_settled = begun.settled[s] == 1
+        if is_settled:
+            g = scalars.group_index[t - 1]
+            f, q = transitions.matrix_index[t - 2], transitions.noise_index[t - 2]
         while t < end:
             before = last if keeps else last & 1
             last += 1
             entry, row = (last, t) if keeps else (last & 1, 0)
-            if entry >= room:
-                return stored, entry + 1, has_lost
+            if entry >= filtered.predicted_covs.shape[0]:
+                return entry + 1, has_lost
             is_same = scalars.group_index[t] == g
             g = scalars.group_index[t]
-            if t > starts[s]:
+            if t > first:
                 is_same = is_same and transitions.matrix_index[t - 1] == f and transitions.noise_index[t - 1] == q
                 f, q = transitions.matrix_index[t - 1], transitions.noise_index[t - 1]
-                c = transitions.offset_index[t - 1]
-                predict_mean(size, transitions.matrix[f], transitions.offset[c], mean, space.work)
-                if is_rooted:
-                    predict_root(size, transitions.matrix[f], transitions.noise_cov[q], space.root, cov, space.wide)
-                else:
-                    predict_cov(size, transitions.matrix[f], transitions.noise_cov[q], cov, space.work)
-                if n_columns > 0:
-                    n_columns = predict_factor(size, transitions.matrix[f], factor, n_columns, space.work)
-            else:
-                is_same = False
-            copy_vector(size, mean, filtered.predicted_means[row])
-            copy_matrix(size, cov, filtered.predicted_covs[entry])
-            is_regular = freezes and n_columns == 0
-            log_density, n_columns, is_informed, is_lossy = observe_row(
-                size, t, g, scalars, n_columns, filtered.predicted_covs[entry], is_rooted, lossless, space
+                move_on(size, t, f, q, transitions, mean, cov, gain, work)
+            for i in range(d):
+                filtered.predicted_means[row, i] = mean[i]
+                for j in range(d):
+                    filtered.predicted_covs[entry, i, j] = cov[i, j]
+            log_density, is_informed, is_lossy = observe_row(
+                size, t, g, scalars, filtered.predicted_covs[entry], lossless, mean, cov, gain, space
             )
+            for i in range(d):
+                # To 0 itself is no loss: what is known without error is known.
+                was, left = filtered.predicted_covs[entry, i, i], cov[i, i]
+                is_lossy = is_lossy or left < 0.0 or was > LOST_DIGITS * left > 0.0
+                filtered.filtered_means[row, i] = mean[i]
+                for j in range(d):
+                    filtered.filtered_covs[entry, i, j] = cov[i, j]
             has_lost = has_lost or is_lossy
-            if is_rooted and n_columns == 0:
-                is_rooted = not is_well_spread(size, cov, space.wide, space.wide[d])
             if leftover.shape[0] > 0:
                 log_density += leftover[t]
-            copy_vector(size, mean, filtered.filtered_means[row])
-            copy_matrix(size, cov, filtered.filtered_covs[entry])
             if keeps:
                 filtered.cov_index[t] = entry
                 log_likelihoods[t] = log_density
             else:
                 log_likelihoods[s] += log_density
-            if n_columns > 0:
-                if stored < filtered.factors.shape[0]:
-                    copy_matrix(size, factor, filtered.factors[stored])
-                    filtered.columns[t] = n_columns
-                stored += 1
             t += 1
-            if not (is_regular and is_informed and is_same):
+            if not (freezes and is_informed and is_same):
                 forget_pace(space.pace)
-            elif has_settled(size, filtered.filtered_covs[before], cov, space.pace):
+            elif is_settled or has_settled(
+                size, filtered.filtered_covs[before], filtered.filtered_covs[entry], space.pace
+            ):
                 stop = run_ahead(t, end, f, q, g, transitions, scalars)
                 if stop > t:
+                    for i in range(d):
+                        space.mean[i] = mean[i]
                     log_density = filter_steady(
                         size,
                         t,
@@ -144,8 +117,47 @@ def filter_rows(
                     )
                     if not keeps:
                         log_likelihoods[s] += log_density
+                    for i in range(d):
+                        mean[i] = space.mean[i]
                     t = stop
-    return stored, last + 1, has_lost
+            is_settled = False
+    return last + 1, has_lost
+
+
+@inlined
+def move_on(
+    size: Size,
+    t: int,
+    f: int,
+    q: int,
+    transitions: Transitions,
+    mean: Array,
+    cov: Array,
+    moved: Array,
+    work: Array,
+) -> None:
+    """Move mean and cov to row t, in place: F m + c and F P F' + Q."""
+    d = len(size)
+    F, Q, offset = transitions.matrix[f], transitions.noise_cov[q], transitions.offset[transitions.offset_index[t - 1]]
+    for i in range(d):
+        total = offset[i]
+        for j in range(d):
+            total += F[i, j] * mean[j]
+        moved[i] = total
+    for i in range(d):
+        mean[i] = moved[i]
+        for j in range(d):
+            total = 0.0
+            for k in range(d):
+                total += F[i, k] * cov[k, j]
+            work[i, j] = total
+    for i in range(d):
+        for j in range(i + 1):
+            total = Q[i, j]
+            for k in range(d):
+                total += work[i, k] * F[j, k]
+            cov[i, j] = total
+            cov[j, i] = total
 
 
 @inlined
@@ -154,116 +166,65 @@ def observe_row(
     t: int,
     g: int,
     scalars: Scalars,
-    n_columns: int,
-    predicted_cov: Array,
-    is_rooted: bool,
+    reference: Array,
     lossless: float,
+    mean: Array,
+    cov: Array,
+    gain: Array,
     space: ForwardSpace,
-) -> tuple[float, int, bool, bool]:
-    """Condition the state in `space` on the scalars of row t; leave their gains and spreads there.
+) -> tuple[float, bool, bool]:
+    """Condition mean and cov on the scalars of row t; leave their gains and spreads in `space`.
 
-    Returns their log density, the diffuse columns left, whether every scalar told something of the regular part, and
-    whether rounding may have taken too many digits.
-    """
-    total, is_informed, is_lossy = 0.0, True, False
-    for i in range(scalars.counts[g]):
-        h, value, variance, gain = scalars.h[g, i], scalars.values[t, i], scalars.variances[g, i], space.gains[i]
-        mean, cov, factor, work = space.mean, space.cov, space.factor, space.work
-        if is_rooted:
-            log_density, spread, n_columns = update_root(
-                size, h, value, variance, mean, cov, factor, n_columns, gain, space.root, space.wide, work
-            )
-        else:
-            log_density, spread, n_columns = update_step(
-                size, h, value, variance, mean, cov, factor, n_columns, predicted_cov, lossless, gain, work
-            )
-        total += log_density
-        space.spreads[i] = spread
-        is_informed = is_informed and spread > 0.0
-        if spread > LOST_DIGITS * variance > 0.0 and len(size) > 1 and not is_rooted:
-            is_lossy = True
-    for i in range(len(size)):
-        # To 0 itself is no loss: what is known without error is known.
-        before, after = predicted_cov[i, i], space.cov[i, i]
-        if after < 0.0 or before > LOST_DIGITS * after > 0.0:
-            is_lossy = True
-    return total, n_columns, is_informed, is_lossy
-
-
-@kernel
-def smooth_rows(
-    size: Size,
-    starts: IntArray,
-    transitions: Transitions,
-    scalars: Scalars,
-    filtered: Filtered,
-    guard: GuardSpace | None,
-    space: BackwardSpace,
-    smoothed_means: Array,
-    smoothed_covs: Array,
-    lag_one_covs: Array,
-    cov_index: IntArray,
-) -> tuple[int, int]:
-    """Run the smoother backwards over every series, filling the last four arguments; return a status and a number.
-
-    `smoothed_covs` and `lag_one_covs` are tables, filled from their end; `cov_index` says which entry holds at every
-    row. The lag-one entry of row t is Cov[x[t+1], x[t] | all y], 0 at the last row of each series. The number is that
-    of the first entry in use, or with a status other than RESOLVED, that of `move_back`, the row it belongs to.
+    Returns their log density, whether every scalar told something, and whether rounding may have taken too many
+    digits. `reference` is the covariance before them, the size against which rounding is judged.
     """
     d = len(size)
-    entry = smoothed_covs.shape[0]
-    for s in range(starts.shape[0] - 2, -1, -1):
-        end = starts[s + 1] - 1
-        if filtered.columns[end] > 0:
-            return UNRESOLVED, end
-        entry -= 1
-        if entry < 0:
-            return NO_ROOM, end
-        cov_index[end] = entry
-        copy_vector(size, filtered.filtered_means[end], smoothed_means[end])
-        copy_matrix(size, filtered.filtered_covs[filtered.cov_index[end]], smoothed_covs[entry])
-        for i in range(d):
+    total, is_informed, is_lossy = 0.0, True, False
+    for i in range(scalars.counts[g]):
+        variance, error = scalars.variances[g, i], scalars.values[t, i]
+        spread = variance
+        for j in range(d):
+            entry = 0.0
+            for k in range(d):
+                entry += cov[j, k] * scalars.h[g, i, k]
+            gain[j] = entry
+            spread += scalars.h[g, i, j] * entry
+            error -= scalars.h[g, i, j] * mean[j]
+        if variance <= 0.0:
+            scale = 0.0
             for j in range(d):
-                lag_one_covs[entry, i, j] = 0.0
-        begin_series(size, guard, space)
-        t = end - 1
-        while t >= starts[s]:
-            entry -= 1
-            if entry < 0:
-                return NO_ROOM, t
-            cov_index[t] = entry
-            status = move_back(
-                size,
-                t,
-                transitions,
-                scalars,
-                filtered,
-                guard,
-                space,
-                smoothed_means[t + 1],
-                smoothed_covs[entry + 1],
-                smoothed_means[t],
-                smoothed_covs[entry],
-            )
-            if status != RESOLVED:
-                return status, t
-            copy_matrix(size, space.lag_one, lag_one_covs[entry])
-            t -= 1
-            if space.place[IS_STEADY] == 1:
-                stop = run_behind(t, starts[s], space, transitions, filtered)
-                if not watch_holds(size, t, stop, space):
-                    return ROUNDED, t
-                smooth_steady(
-                    size,
-                    t,
-                    stop,
-                    space.gain,
-                    filtered.predicted_means,
-                    filtered.filtered_means,
-                    smoothed_means,
-                    space.work[0],
-                )
-                for r in range(stop + 1, t + 1):
-                    cov_index[r] = entry
-                t = stop
-    return RESOLVED, entry
+                for k in range(d):
+                    scale += abs(scalars.h[g, i, j] * reference[j, k] * scalars.h[g, i, k])
+            if spread <= CANCELLED_SQUARE * scale:
+                spread = 0.0
+        space.spreads[i] = spread
+        if spread <= 0.0:
+            extent = abs(scalars.values[t, i])
+            for j in range(d):
+                extent += abs(scalars.h[g, i, j] * mean[j])
+                space.gains[i, j] = 0.0
+            total += 0.0 if abs(error) <= CANCELLED * extent else -math.inf
+            is_informed = False
+            continue
+        inverse = 1.0 / spread
+        for j in range(d):
+            space.gains[i, j] = gain[j] * inverse
+        if variance > lossless * spread:
+            for j in range(d):
+                for k in range(j + 1):
+                    entry = cov[j, k] - gain[j] * inverse * gain[k]
+                    cov[j, k] = entry
+                    cov[k, j] = entry
+        else:
+            for j in range(d):
+                for k in range(d):
+                    space.cov[j, k] = cov[j, k]
+            joseph(size, scalars.h[g, i], space.gains[i], variance, space.cov, space.work[1])
+            for j in range(d):
+                for k in range(d):
+                    cov[j, k] = space.cov[j, k]
+        for j in range(d):
+            mean[j] += gain[j] * inverse * error
+        total -= 0.5 * (LOG_2PI + math.log(spread) + error * error * inverse)
+        is_lossy = is_lossy or (spread > LOST_DIGITS * variance > 0.0 and d > 1)
+    return total, is_informed, is_lossy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from kalman_em.arrays import Array, BoolArray, IntArray
 from kalman_em.inference.blocks import row_blocks

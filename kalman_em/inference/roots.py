@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import kernel
+from kalman_em.compiled import part
 from kalman_em.inference.steps import (
     CANCELLED,
     CANCELLED_SQUARE,
@@ -26,7 +26,7 @@ from kalman_em.inference.steps import (
 WELL_SPREAD = 1e-3
 
 
-@kernel
+@part
 def root_of(size: Size, cov: Array, root: Array, lower: Array, pivots: Array) -> None:
     """Fill `root` with a lower triangular S, S S' = cov."""
     d = len(size)
@@ -36,7 +36,7 @@ def root_of(size: Size, cov: Array, root: Array, lower: Array, pivots: Array) ->
             root[i, j] = lower[i, j] * math.sqrt(pivots[j]) if j <= i else 0.0
 
 
-@kernel
+@part
 def square_of(size: Size, root: Array, cov: Array) -> None:
     """Fill `cov` with S S'."""
     d = len(size)
@@ -49,7 +49,7 @@ def square_of(size: Size, root: Array, cov: Array) -> None:
             cov[j, i] = total
 
 
-@kernel
+@part
 def triangularised(size: Size, wide: Array, n_columns: int, root: Array) -> None:
     """Fill `root` with a lower triangular S, S S' = W W', by reflections of the columns of W; W is consumed."""
     d = len(size)
@@ -76,7 +76,7 @@ def triangularised(size: Size, wide: Array, n_columns: int, root: Array) -> None
             root[i, j] = wide[i, j] if j <= i else 0.0
 
 
-@kernel
+@part
 def predict_root(size: Size, transition: Array, noise_cov: Array, root: Array, cov: Array, wide: Array) -> None:
     """Move the root one step on, in place, and fill `cov` with its square: F P F' + Q. `cov` is scratch before."""
     d = len(size)
@@ -94,7 +94,7 @@ def predict_root(size: Size, transition: Array, noise_cov: Array, root: Array, c
     square_of(size, root, cov)
 
 
-@kernel
+@part
 def update_root(
     size: Size,
     h: Array,
@@ -162,7 +162,7 @@ def update_root(
     return log_density, result, n_columns
 
 
-@kernel
+@part
 def is_well_spread(size: Size, cov: Array, lower: Array, pivots: Array) -> bool:
     """Whether every state keeps a good part of its variance when the states before it are known."""
     d = len(size)

@@ -21,3 +21,14 @@ def sized(state_dim: int) -> Size:
     20
     """
     return (0.0,) * state_dim if state_dim <= LARGEST_UNROLLED else np.zeros(state_dim)
+
+
+def wide(state_dim: int) -> Size:
+    """Return d for kernels that are compiled once for any number of states but one, which is common and quick.
+
+    Examples
+    --------
+    >>> wide(1), len(wide(3))
+    ((0.0,), 3)
+    """
+    return sized(1) if state_dim == 1 else np.zeros(state_dim)

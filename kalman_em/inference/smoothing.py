@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, Table, empty_arrays, frozen
+from kalman_em.arrays import Array, IntArray, Table, frozen
 from kalman_em.errors import NumericalError
 from kalman_em.inference.backward import NO_ROOM, ROUNDED, UNRESOLVED
 from kalman_em.inference.filtering import ROOM, FilteredRows, space_back, transitions_of
 from kalman_em.inference.gains import HAS_LOST
-from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, guard_space
-from kalman_em.inference.loops import smooth_rows
+from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, Smoothed, guard_space, spreads_space
 from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.rows import SystemRows
-from kalman_em.inference.sizes import sized
+from kalman_em.inference.smoothing_loop import smooth_rows
+from kalman_em.memory import empty_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +63,19 @@ def smooth_once(
     while True:
         covs = empty_arrays((room, d, d), (room, d, d))
         space = space_back(laid, filtered)
-        status, number = smooth_rows(
-            sized(d),
+        status, row, entry = smooth_rows(
             starts,
+            0,
             transitions_of(laid),
             scalars,
             filtered.arrays(),
             guard,
+            True,
             space,
+            spreads_space(d, 0, 0),
             means,
-            covs[0],
-            covs[1],
-            index.view(np.int64),
+            np.empty((0, d, d)),
+            Smoothed(covs[0], covs[1], index.view(np.int64)),
         )
         if status != NO_ROOM:
             break
@@ -82,15 +83,15 @@ def smooth_once(
     if status == ROUNDED:
         return None
     if status == UNRESOLVED:
-        raise unresolved(number, starts)
+        raise unresolved(row, starts)
     if watched and space.place[HAS_LOST] == 1:
         raise LostDigits("rounding has taken too many digits of a smoothed covariance")
     entries = index.view(np.int64)
-    entries -= number
+    entries -= entry
     return SmoothedRows(
         smoothed_means=frozen(means),
-        smoothed_covs=Table(covs[0][number:], frozen(entries)),
-        lag_one_covs=Table(covs[1][number:], frozen(entries)),
+        smoothed_covs=Table(covs[0][entry:], frozen(entries)),
+        lag_one_covs=Table(covs[1][entry:], frozen(entries)),
     )
 
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from kalman_em.arrays import Array, IntArray
-from kalman_em.compiled import inlined, kernel
+from kalman_em.arrays import Array
+from kalman_em.compiled import part
 from kalman_em.inference.kernel_arrays import Spreads
 from kalman_em.inference.steps import Size
 
 
-@kernel
-def add_cov(size: Size, n: float, cov: Array, total: Array) -> None:
-    """Add n times a covariance to the lower triangle of `total`."""
-    for i in range(len(size)):
-        for j in range(i + 1):
-            total[i, j] += n * cov[i, j]
-
-
-@inlined
+@part
 def spread_of_step(
     size: Size, n: float, transition: Array, gain: Array, conditional: Array, q: int, spreads: Spreads
 ) -> None:
@@ -54,36 +46,20 @@ def spread_of_step(
             for k in range(d):
                 total += spread[i, k] * gain[j, k]
             cross[i, j] += n * total
-    add_cov(size, n, spreads.cov, spreads.regressor[q])
-
-
-@inlined
-def add_spread(size: Size, n: float, lag_one: Array, spreads: Spreads) -> None:
-    """Keep n times what a plain gain leaves for `settle_spread`: Cov[x[t+1]], Cov[x[t+1], x[t]] and Cov[x[t]]."""
-    d = len(size)
     for i in range(d):
         for j in range(i + 1):
-            spreads.next_covs[i, j] += n * spreads.next_cov[i, j]
-            spreads.covs[i, j] += n * spreads.cov[i, j]
-        for j in range(d):
-            spreads.lag_one_covs[i, j] += n * lag_one[i, j]
+            spreads.regressor[q, i, j] += n * spreads.cov[i, j]
 
 
-@kernel
-def settle_spread(size: Size, transition: Array, place: IntArray, spreads: Spreads) -> None:
-    """Add Cov[e], Cov[e, x[t]] and Cov[x[t]] over the rows that were kept, which share F and Q, and forget them.
+@part
+def settle_spread(size: Size, F: Array, q: int, spreads: Spreads) -> None:
+    """Add Cov[e], Cov[e, x[t]] and Cov[x[t]] over rows with one F and Q, from the sums of V[t+1], V[t] and lag-one.
 
     Cov[e, x[t]] = Cov[x[t+1], x[t]] - F V[t] and Cov[e] = V[t+1] - F Cov[x[t+1], x[t]]' - Cov[e, x[t]] F'. Where the
     gain is plain these differences are no smaller, to speak of, than their terms.
     """
     d = len(size)
-    f, q = place[-2], place[-1]
-    if f < 0:
-        return
-    F, lag, covs, pushed = transition[f], spreads.lag_one_covs, spreads.covs, spreads.pushed
-    for i in range(d):
-        for j in range(i):
-            covs[j, i] = covs[i, j]
+    lag, covs, pushed = spreads.lag_one_covs, spreads.covs, spreads.pushed
     for i in range(d):
         for j in range(d):
             total = lag[i, j]
@@ -98,7 +74,3 @@ def settle_spread(size: Size, transition: Array, place: IntArray, spreads: Sprea
                 total -= F[i, k] * lag[j, k] + pushed[i, k] * F[j, k]
             spreads.residual[q, i, j] += total
             spreads.regressor[q, i, j] += covs[i, j]
-    for i in range(d):
-        for j in range(d):
-            spreads.next_covs[i, j], lag[i, j], covs[i, j] = 0.0, 0.0, 0.0
-    place[-2], place[-1] = -1, -1

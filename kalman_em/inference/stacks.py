@@ -11,13 +11,12 @@ import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray, Table, frozen
 from kalman_em.inference.backward import RESOLVED
-from kalman_em.inference.expectation_loop import expect_rows
 from kalman_em.inference.filtering import FilteredRows, filter_unchecked, space_back, transitions_of
 from kalman_em.inference.gains import FACTORS_LEFT
-from kalman_em.inference.kernel_arrays import spreads_space
+from kalman_em.inference.kernel_arrays import nothing_smoothed, spreads_space
 from kalman_em.inference.regression_sums import RegressionMoments, mirrored, observation_moments, transition_moments
 from kalman_em.inference.rows import Rows, SystemRows, by_group, numbered
-from kalman_em.inference.sizes import sized
+from kalman_em.inference.smoothing_loop import smooth_rows
 from kalman_em.linalg import symmetrised
 from kalman_em.systems import LinearGaussianSystem
 
@@ -176,18 +175,19 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
     space = space_back(laid, filtered)
     n_series = n
     while n_series > 0:
-        status, row = expect_rows(
-            sized(d),
+        status, row, _ = smooth_rows(
             rows.starts[: n_series + 1],
             rows.n_leading,
             transitions_of(laid),
             filtered.reduced.scalars(filtered.predicted_means),
             filtered.arrays(),
             None,
+            False,
             space,
             spreads,
             means,
             covs,
+            nothing_smoothed(d),
         )
         if status == RESOLVED:
             break

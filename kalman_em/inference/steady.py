@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import kernel
+from kalman_em.compiled import kernel, part
 from kalman_em.inference.steps import Size
 
 # A change above this is known to enough digits to read a rate off it.
@@ -54,7 +54,7 @@ def has_settled(size: Size, old: Array, new: Array, pace: Array) -> bool:
     return is_over
 
 
-@kernel
+@part
 def largest_relative_change(size: Size, old: Array, new: Array) -> float:
     """Return the largest change of an entry, in units of the standard deviations of its row and column."""
     d = len(size)

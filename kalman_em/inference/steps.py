@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import kernel
+from kalman_em.compiled import kernel, part
 
 LOG_2PI = math.log(2.0 * math.pi)
 # A sum that cancels to this part of the size of its terms is rounding, not information.
@@ -52,7 +52,7 @@ def ldl(n: int, matrix: Array, lower: Array, pivots: Array) -> None:
             lower[i, j] = entry
 
 
-@kernel
+@part
 def udu(n: int, matrix: Array, upper: Array, pivots: Array) -> None:
     """Factor the first n rows of a PSD `matrix` as U diag(pivots) U', U unit upper triangular; pivots may be 0.
 
@@ -88,7 +88,7 @@ def predict_step(
     predict_cov(size, transition, noise_cov, cov, work)
 
 
-@kernel
+@part
 def predict_mean(size: Size, transition: Array, offset: Array, mean: Array, work: Array) -> None:
     """Move the mean one step on, in place: F m + c."""
     d = len(size)
@@ -101,7 +101,7 @@ def predict_mean(size: Size, transition: Array, offset: Array, mean: Array, work
         mean[i] = work[0, i]
 
 
-@kernel
+@part
 def predict_cov(size: Size, transition: Array, noise_cov: Array, cov: Array, work: Array) -> None:
     """Move the covariance one step on, in place: F P F' + Q."""
     d = len(size)
@@ -120,7 +120,7 @@ def predict_cov(size: Size, transition: Array, noise_cov: Array, cov: Array, wor
             cov[j, i] = total
 
 
-@kernel
+@part
 def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int, work: Array) -> int:
     """Move the diffuse factor one step on, in place, dropping columns that the transition sends to 0."""
     d = len(size)
@@ -149,7 +149,7 @@ def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int,
     return kept
 
 
-@kernel
+@part
 def joseph(size: Size, h: Array, gain: Array, variance: float, cov: Array, row: Array) -> None:
     """Replace cov by (I - K h') cov (I - K h')' + K variance K', in place and exactly symmetric.
 
@@ -177,7 +177,7 @@ def joseph(size: Size, h: Array, gain: Array, variance: float, cov: Array, row: 
             cov[j, i] = entry
 
 
-@kernel
+@part
 def condition(
     size: Size, h: Array, gain: Array, variance: float, spread: float, lossless: float, cov: Array, row: Array
 ) -> None:
@@ -198,7 +198,7 @@ def condition(
             cov[j, i] = entry
 
 
-@kernel
+@part
 def regular_gain(size: Size, h: Array, variance: float, cov: Array, reference: Array, gain: Array) -> float:
     """Fill `gain` with K = P h / s and return s = h'P h + variance, or 0 where s is rounding alone.
 
@@ -228,7 +228,7 @@ def regular_gain(size: Size, h: Array, variance: float, cov: Array, reference: A
     return s
 
 
-@kernel
+@part
 def diffuse_gain(size: Size, h: Array, factor: Array, n_columns: int, weights: Array, gain: Array) -> float:
     """Fill `gain` with K = A w / w'w, w = A'h, and return w'w; 0 where h sees no diffuse direction."""
     d = len(size)
@@ -253,7 +253,7 @@ def diffuse_gain(size: Size, h: Array, factor: Array, n_columns: int, weights: A
     return s
 
 
-@kernel
+@part
 def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> int:
     """Remove from the factor, in place, the direction w: a Householder reflection takes w to the first axis."""
     d = len(size)
@@ -342,7 +342,7 @@ def update_step(
     return log_density, s, n_columns
 
 
-@kernel
+@part
 def smooth_step(
     size: Size,
     rows: Array,
@@ -399,7 +399,7 @@ def smooth_step(
     return n_columns
 
 
-@kernel
+@part
 def whiten_rows(size: Size, upper: Array, transition: Array, rows: Array) -> None:
     """Fill `rows` with U^-1 F by back substitution."""
     d = len(size)
@@ -411,7 +411,7 @@ def whiten_rows(size: Size, upper: Array, transition: Array, rows: Array) -> Non
             rows[i, j] = total
 
 
-@kernel
+@part
 def smoothed_cov(size: Size, gain: Array, next_cov: Array, conditional_cov: Array, lag_one: Array, cov: Array) -> None:
     """Fill `lag_one` with V[t+1] G' and `cov` with G V[t+1] G' + Cov[x[t] | x[t+1], y[0..t]].
 
@@ -433,17 +433,25 @@ def smoothed_cov(size: Size, gain: Array, next_cov: Array, conditional_cov: Arra
             cov[j, i] = total
 
 
-@kernel
+@part
 def copy_vector(size: Size, source: Array, target: Array) -> None:
     """Copy d numbers."""
     for i in range(len(size)):
         target[i] = source[i]
 
 
-@kernel
+@part
 def copy_matrix(size: Size, source: Array, target: Array) -> None:
     """Copy d by d numbers."""
     d = len(size)
     for i in range(d):
         for j in range(d):
             target[i, j] = source[i, j]
+
+
+@part
+def clear(size: Size, matrix: Array) -> None:
+    """Fill d by d numbers with 0."""
+    for i in range(len(size)):
+        for j in range(len(size)):
+            matrix[i, j] = 0.0

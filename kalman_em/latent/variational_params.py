@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, gammaln, multigammaln
+import scipy
 
 from kalman_em.arrays import Array, as_floats, check_shape
 from kalman_em.errors import InputError
@@ -68,7 +68,9 @@ class VariationalParams(Gaussians):
         log weights the E-step is that of a mixture, for missing entries too: they are integrated over the same kernel.
         """
         spread = _expected_log_excess(self.degrees, self.dim) - self.dim / self.mean_precisions
-        result: Array = digamma(self.concentrations) - digamma(self.concentrations.sum()) + 0.5 * spread
+        result: Array = (
+            scipy.special.digamma(self.concentrations) - scipy.special.digamma(self.concentrations.sum()) + 0.5 * spread
+        )
         return result
 
 
@@ -83,7 +85,7 @@ def divergence(posterior: VariationalParams, prior: VariationalParams) -> float:
     """
     alpha, alpha0 = posterior.concentrations, prior.concentrations
     weights = _log_dirichlet_norm(alpha) - _log_dirichlet_norm(alpha0)
-    weights += float((alpha - alpha0) @ (digamma(alpha) - digamma(alpha.sum())))
+    weights += float((alpha - alpha0) @ (scipy.special.digamma(alpha) - scipy.special.digamma(alpha.sum())))
     p, nu, nu0 = posterior.dim, posterior.degrees, prior.degrees
     beta, beta0 = posterior.mean_precisions, prior.mean_precisions
     off = posterior.means - prior.means
@@ -102,19 +104,19 @@ def divergence(posterior: VariationalParams, prior: VariationalParams) -> float:
 def _expected_log_excess(degrees: Array, p: int) -> Array:
     """Return E[log |Λ|] - log |ν W| (Bishop, equation B.81)."""
     steps = np.arange(p)
-    result: Array = digamma(0.5 * (degrees[:, None] - steps)).sum(axis=1) + p * np.log(2.0 / degrees)
+    result: Array = scipy.special.digamma(0.5 * (degrees[:, None] - steps)).sum(axis=1) + p * np.log(2.0 / degrees)
     return result
 
 
 def _log_wishart_norm(log_det_w: Array, degrees: Array, p: int) -> Array:
     """Return log B(W, ν) (Bishop, equation B.79)."""
-    constant = 0.5 * degrees * p * np.log(2.0) + np.array([multigammaln(0.5 * nu, p) for nu in degrees])
+    constant = 0.5 * degrees * p * np.log(2.0) + np.array([scipy.special.multigammaln(0.5 * nu, p) for nu in degrees])
     result: Array = -0.5 * degrees * log_det_w - constant
     return result
 
 
 def _log_dirichlet_norm(concentrations: Array) -> float:
-    return float(gammaln(concentrations.sum()) - gammaln(concentrations).sum())
+    return float(scipy.special.gammaln(concentrations.sum()) - scipy.special.gammaln(concentrations).sum())
 
 
 def _log_dets(covs: Array) -> Array:

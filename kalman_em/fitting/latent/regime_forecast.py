@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+import scipy
 
 from kalman_em.arrays import Array
 from kalman_em.frames import checked_levels, frame_of, interval_columns, standard_deviations
@@ -74,7 +74,7 @@ class RegimeForecast:
         Of the mixture itself, by halving; no Gaussian takes its place.
         """
         sds = standard_deviations(self.component_covs)
-        ends = self.component_means + float(ndtri(share)) * sds
+        ends = self.component_means + float(scipy.special.ndtri(share)) * sds
         low, high = ends.min(axis=1), ends.max(axis=1)
         scale = np.where(sds > 0.0, sds, 1.0)
         for _ in range(MOST_HALVINGS):
@@ -82,7 +82,7 @@ class RegimeForecast:
             if np.all((middle <= low) | (middle >= high)):
                 break
             off = middle[:, None, :] - self.component_means
-            below = np.where(sds > 0.0, ndtr(off / scale), (off >= 0.0).astype(np.float64))
+            below = np.where(sds > 0.0, scipy.special.ndtr(off / scale), (off >= 0.0).astype(np.float64))
             is_low = np.einsum("hm,hmp->hp", self.weights, below) < share
             low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
         return np.asarray(low + 0.5 * (high - low))
