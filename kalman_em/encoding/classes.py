@@ -39,9 +39,13 @@ from kalman_em.latent.factor_mixture_params import FactorMixtureParams
 from kalman_em.latent.factor_params import FactorParams
 from kalman_em.latent.gaussian_hmm import GaussianHMM
 from kalman_em.latent.hmm_params import HMMParams
+from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.mixture_params import MixtureParams
 from kalman_em.latent.mixture_prior import MixturePrior
+from kalman_em.latent.regime_autoregression import MarkovAutoregressionParams
+from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
+from kalman_em.latent.switching_params import SwitchingParams
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.latent.variational_params import VariationalParams
 from kalman_em.models.autoregression import Autoregression
@@ -115,6 +119,10 @@ KNOWN: dict[str, type[Any]] = {
         VariationalParams,
         GaussianHMM,
         HMMParams,
+        MarkovAutoregression,
+        MarkovAutoregressionParams,
+        SwitchingLinearGaussian,
+        SwitchingParams,
         FactorAnalysis,
         FactorParams,
         PrincipalComponents,

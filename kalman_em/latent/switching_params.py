@@ -52,6 +52,8 @@ class SwitchingParams:
     def __post_init__(self) -> None:
         for name in (*COEFFICIENTS, *COVARIANCES, "initial_mean", "initial_cov"):
             object.__setattr__(self, name, as_floats(getattr(self, name), name))
+        if self.shares is not None:
+            object.__setattr__(self, "shares", as_floats(self.shares, "shares"))
         K, d, p = self.n_regimes, self.state_dim, self.obs_dim
         shapes = {"transition_matrix": (d, d), "transition_cov": (d, d), "observation_matrix": (p, d)}
         for name, shape in (shapes | {"observation_cov": (p, p)}).items():

@@ -20,6 +20,8 @@ MODELS = {
     "Bayesian": kem.VariationalMixture(3, concentration=0.1),
     "hidden Markov": kem.GaussianHMM(2),
     "left to right": kem.GaussianHMM(2, transition_matrix=kem.LeftToRight()),
+    "switching": kem.SwitchingLinearGaussian(2, 1, 3, initial_cov=kem.Fixed([[4.0]])),
+    "switching, variational": kem.SwitchingLinearGaussian(2, 1, 3, approximation="variational"),
     "factors": kem.FactorAnalysis(1),
     "components": kem.PrincipalComponents(1),
     "factor analysers": kem.MixtureOfFactorAnalysers(2, 1, noise=kem.Isotropic()),
@@ -39,6 +41,16 @@ def test_a_fit_comes_back_equal(name, tmp_path):
     assert loaded.panel[0].index.equals(fitted.panel[0].index)
     assert str(loaded.summary()) == str(fitted.summary())
     assert kem.fit(loaded.model, frame(), stopping=kem.Stopping(max_iterations=8)).params == fitted.params
+
+
+def test_a_markov_autoregression_comes_back_equal(tmp_path):
+    growth = kem.datasets.load("us_gnp_growth")["gnp_growth_pct"]
+    fitted = kem.fit(kem.MarkovAutoregression(2, order=1), growth, stopping=kem.Stopping(max_iterations=8))
+    fitted.save(tmp_path / "fit.json")
+    loaded = kem.load(tmp_path / "fit.json")
+    assert loaded.params == fitted.params
+    assert loaded.log_likelihood == fitted.log_likelihood
+    assert loaded.probabilities().equals(fitted.probabilities())
 
 
 def test_a_damaged_file_is_said_to_be_one(tmp_path):
