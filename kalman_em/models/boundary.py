@@ -256,10 +256,15 @@ def _is_a_choice_of_basis(
 ) -> bool:
     """Whether holding these rows of H, where they see the states without noise, does no more than choose their basis.
 
-    H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held.
+    H' = H T for an invertible T gives an equal model if F, H and Q are free; so independent rows may be held, but
+    no free offset or input coefficient in them: with those a start learnt whole can run away.
     """
     if not specification.basis_is_free or system.by_series:
         return False
+    for name in ("observation_offset", "observation_input"):
+        free = specification.constraint(name).design if specification.has(name) else np.zeros((0, 0))
+        if free.size and np.any(free.reshape(specification.obs_dim, -1)[list(positions)]):
+            return False
     silent = np.diagonal(system.observation_cov) <= 0.0
     silent[list(positions)] = True
     H = system.observation_matrix[silent]

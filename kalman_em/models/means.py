@@ -1,4 +1,4 @@
-"""The free numbers that move means alone: b, B, d, D and m, set to the maximum of the likelihood itself.
+"""The free numbers that move means alone: b, B, d, D, and m under a known P, set to the maximum of the likelihood.
 
 Given F, H and the covariances the log-likelihood is a parabola in them (`kalman_em.inference.mean_regression`). EM
 never moves those of an equation without noise, and hardly those of one with little: the states take up every change.
@@ -45,7 +45,7 @@ def learns_means_alone(specification: Specification) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class MeanNumbers:
-    """The numbers of `specification` that stand in offsets, input matrices and the initial mean, and in no other place.
+    """The numbers of `specification` that stand in offsets, input matrices and the mean of a known start alone.
 
     They are counted as those of the two regressions and of m are, one after another; `is_mean` says which they are.
     """
@@ -67,8 +67,9 @@ class MeanNumbers:
     def is_mean(self) -> BoolArray:
         """Which of the numbers of [F b B], [H d D] and m move means alone."""
         found = [moves_means(self.specification, kind) for kind in KINDS]
-        is_shared = not self.specification.by_series
-        return np.concatenate([*found, np.full(self._initial.shape[1], is_shared)])
+        # Where P is learnt too, EM moves m with it, and m alone may run ahead to where the likelihood has no maximum.
+        is_known = not self.specification.by_series and not self.specification.is_free("initial_cov")
+        return np.concatenate([*found, np.full(self._initial.shape[1], is_known)])
 
     @cached_property
     def n(self) -> int:

@@ -31,7 +31,7 @@ from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
 from kalman_em.models.draws import noise_scatters
 from kalman_em.models.first_state import initial_update, most_likely_start, zeros_kept
 from kalman_em.models.generalised import TransitionStep
-from kalman_em.models.means import MeanNumbers
+from kalman_em.models.means import NOTHING, MeanNumbers
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.rates import best_rates
 from kalman_em.models.specification import Specification
@@ -255,10 +255,10 @@ class LeapingProblem(LinearGaussianProblem):
         """Yield the end of the trail with variances at 0 that belong there, or else where the trail heads for."""
         if len(trail) < 3:
             return
-        last = self.means.best(trail[-1], WORTH_MOVING)
+        last = self._at_best_means(trail[-1], WORTH_MOVING)
         if last is not trail[-1]:
             yield last, ""
-        edges = list(boundary_guesses(self.specification, trail[-2], last, self._step, self.means.best))
+        edges = list(boundary_guesses(self.specification, trail[-2], last, self._step, self._at_best_means))
         yield from edges
         if edges:
             return
@@ -288,6 +288,10 @@ class LeapingProblem(LinearGaussianProblem):
         found = climbed(self, self.specification, params, self.means.best)
         # What is left of a variance that went down is rounding, and EM would spread it.
         return found and without_near_zeros(self.specification, found, self._height, goes_on=True)
+
+    def _at_best_means(self, system: LinearGaussianSystem, worth: float = NOTHING) -> LinearGaussianSystem:
+        # A start learnt whole from few series has no maximum: nothing must run ahead there.
+        return system if self.specification.is_free("initial_cov") else self.means.best(system, worth)
 
     def _height(self, params: LinearGaussianSystem) -> float:
         return log_likelihood_by(lay(params, self.rows), self.rows, self.numerics)

@@ -182,6 +182,32 @@ def test_the_likelihood_never_falls_where_some_equations_have_no_noise():
         assert steps.min() >= -1e-9 * (1.0 + abs(fitted.log_likelihood)), k
 
 
+@pytest.mark.parametrize(
+    ("model", "n"),
+    [
+        (kem.LinearGaussian(2, 2, transition_offset=Full(), initial_cov=kem.Stationary()), 2),
+        (kem.LinearGaussian(1, 2, transition_offset=Full(), transition_input=Full(), observation_input=Full()), 5),
+        (kem.LinearGaussian(2, 2, initial_mean=Full(), initial_cov=Fixed(np.eye(2)), initial_step="first"), 2),
+        (kem.LocalLinearTrend() + kem.Regression(), 2),
+    ],
+    ids=["a start that follows the offset", "one step before, with inputs", "the start", "diffuse"],
+)
+def test_the_numbers_of_a_model_are_a_parabola_of_the_likelihood(model, n):
+    rng = np.random.default_rng(7)
+    values = np.cumsum(rng.normal(size=(20, 2)), axis=0)
+    values[[3, 8], [0, 1]] = np.nan
+    needs_inputs = not isinstance(model, kem.LinearGaussian) or model.observation_input is not None
+    panel = kem.Panel([kem.Observations(values, inputs=rng.normal(size=(20, 1)) if needs_inputs else None)])
+    problem, _ = problem_of(model, *panel)
+    system = model.start(problem.specification, panel)
+    means = problem.means
+    assert means.n == n
+    parabola = means.parabola(system)
+    delta = rng.normal(size=n)
+    gained = problem.e_step(means.moved(system, delta))[1] - problem.e_step(system)[1]
+    assert gained == pytest.approx(parabola.score @ delta - 0.5 * delta @ parabola.information @ delta, rel=1e-8)
+
+
 def test_which_numbers_move_means_alone():
     panel = kem.Panel([kem.Observations(np.zeros((5, 2)), inputs=np.zeros((5, 1)))])
     model = kem.LinearGaussian(1, 2, transition_offset=Full(), observation_offset=Full(), observation_input=Full())
