@@ -56,7 +56,11 @@ class History(Generic[Params]):
 
         Against the highest, not against the one before: many falls each as small as rounding add up.
         """
-        return self._highest - self.log_likelihoods[-1] > FALL_ROUNDING * (1.0 + abs(self._highest))
+        return self.is_fall(self.log_likelihoods[-1])
+
+    def is_fall(self, log_likelihood: float) -> bool:
+        """Whether this objective would be a fall."""
+        return self._highest - log_likelihood > FALL_ROUNDING * (1.0 + abs(self._highest))
 
     def record(self, params: Params, log_likelihood: float, change: float, bound: float = math.nan) -> None:
         """Add an iteration: its parameters, the objective and the bound there, and the relative change to them."""

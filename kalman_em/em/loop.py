@@ -17,6 +17,7 @@ from kalman_em.em.change import relative_change
 from kalman_em.em.history import History
 from kalman_em.em.problem import (
     Climbs,
+    Doubts,
     EMProblem,
     ExaminesEnd,
     ExaminesExpectations,
@@ -241,7 +242,7 @@ def _climb(
     last_climb = 0
     # Asked once: a check of a protocol takes as long as a small step.
     can_leap, can_climb = isinstance(problem, Leaps), isinstance(problem, Climbs)
-    can_switch = isinstance(problem, Switches)
+    can_switch, has_switched = isinstance(problem, Switches), False
     if can_switch:
         problem, state = _settled(problem, state, state, history, notes)
     while True:
@@ -265,7 +266,17 @@ def _climb(
             if state is not before:
                 trail, has_leapt = deque([state.params], maxlen=TRAIL), True
         if can_switch:
-            problem, previous = _settled(problem, state, previous, history, notes)
+            used, (problem, previous) = problem, _settled(problem, state, previous, history, notes)
+            # The step that led to `state` was taken in the old way, and need not be one up.
+            has_switched = problem is not used
+        if history.is_fall(state.log_likelihood):
+            found = _reconsidered(problem, previous, history, notes, is_new=has_switched)
+            if found is not None:
+                problem, previous, state, change = found
+                trail[-1] = state.params
+            elif history.switched_at is not None and (ended := _examined(problem, state)) is not None:
+                # Where the likelihood runs away, more digits or not, the fall is a symptom: it ends before it.
+                return ended, told(notes)
         history.record(state.params, state.log_likelihood, change, _bound(problem, previous, state, history))
         reason = _reason_to_stop(problem, state, history, stopping)
         if reason is StopReason.converged and has_leapt and not _is_calm(history, stopping):
@@ -324,8 +335,39 @@ def _settled(
     with suppress(NumericalError):
         previous = evaluate(problem, previous.params)
     history.restate(previous.log_likelihood)
-    notes.append(f"{what} from {f'iteration {history.n_iterations}' if history.n_iterations else 'the start'} on")
+    notes.append(_since(what, history))
     return problem, previous
+
+
+def _reconsidered(
+    problem: EMProblem[Params, Expectations],
+    previous: EMState[Params, Expectations],
+    history: History[Params],
+    notes: list[str],
+    *,
+    is_new: bool,
+) -> tuple[EMProblem[Params, Expectations], EMState[Params, Expectations], EMState[Params, Expectations], float] | None:
+    """Return the step from `previous` that seemed to fall, taken anew, between its problem and state and the change.
+
+    If the problem `is_new` it is taken with that, else with the one that it offers (`Doubts`); None if there is none.
+    """
+    found = (problem, "") if is_new else problem.doubted() if isinstance(problem, Doubts) else None
+    if found is None:
+        return None
+    other, what = found
+    try:
+        before = previous if is_new else evaluate(other, previous.params)
+        after, change = em_step(other, before)
+    except NumericalError:
+        return None
+    if not is_new:
+        history.restate(before.log_likelihood)
+        notes.append(_since(what, history))
+    return other, before, after, change
+
+
+def _since(what: str, history: History[Params]) -> str:
+    return f"{what} from {f'iteration {history.n_iterations}' if history.n_iterations else 'the start'} on"
 
 
 def _leap(
@@ -360,12 +402,7 @@ def _climbed(
     return candidate if candidate.log_likelihood > state.log_likelihood else state
 
 
-def _reason_to_stop(
-    problem: EMProblem[Params, Expectations],
-    state: EMState[Params, Expectations],
-    history: History[Params],
-    stopping: Stopping,
-) -> StopReason | None:
+def _examined(problem: EMProblem[Params, Expectations], state: EMState[Params, Expectations]) -> StopReason | None:
     params, expectations = state.params, state.expectations
     if isinstance(problem, ExaminesExpectations):
         found = problem.examine_expectations(params, expectations)
@@ -373,6 +410,18 @@ def _reason_to_stop(
             return StopReason(found)
     if isinstance(problem, ExaminesParams) and (found := problem.examine(params)) is not None:
         return StopReason(found)
+    return None
+
+
+def _reason_to_stop(
+    problem: EMProblem[Params, Expectations],
+    state: EMState[Params, Expectations],
+    history: History[Params],
+    stopping: Stopping,
+) -> StopReason | None:
+    found = _examined(problem, state)
+    if found is not None:
+        return found
     # Asked after that: where the likelihood runs away its fall is a symptom (still counted in `n_falls`).
     if history.has_fallen:
         return StopReason.objective_fell

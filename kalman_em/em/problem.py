@@ -165,6 +165,18 @@ class Climbs(Protocol[Params]):
 
 
 @runtime_checkable
+class Doubts(Protocol):
+    """A problem that knows a way to be computed with less rounding, for where the objective seems to fall."""
+
+    def doubted(self) -> tuple[Any, str] | None:
+        """Return the problem to take the step anew with, and to go on with, and what to call it; None for no other way.
+
+        It must have the same parameters and the same objective up to rounding.
+        """
+        ...
+
+
+@runtime_checkable
 class Switches(Protocol[_Expectations_contra]):
     """A problem that finds in an E-step that it must be computed in another way from there on."""
 

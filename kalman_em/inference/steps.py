@@ -122,22 +122,23 @@ def predict_cov(size: Size, transition: Array, noise_cov: Array, cov: Array, wor
 
 @part
 def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int, work: Array) -> int:
-    """Move the diffuse factor one step on, in place, dropping columns that the transition sends to 0."""
+    """Move the diffuse factor one step on, in place, dropping columns that the transition sends to 0.
+
+    Entries that cancel are 0: what rounding leaves of them a later observation would take for a direction of its own.
+    """
     d = len(size)
     for i in range(d):
         for j in range(n_columns):
-            total = 0.0
+            total, scale = 0.0, 0.0
             for k in range(d):
                 total += transition[i, k] * factor[k, j]
-            work[i, j] = total
+                scale += abs(transition[i, k] * factor[k, j])
+            work[i, j] = total if abs(total) > CANCELLED * scale else 0.0
     kept = 0
     for j in range(n_columns):
         is_null = True
         for i in range(d):
-            scale = 0.0
-            for k in range(d):
-                scale += abs(transition[i, k] * factor[k, j])
-            if abs(work[i, j]) > CANCELLED * scale:
+            if work[i, j] != 0.0:
                 is_null = False
         if not is_null:
             for i in range(d):

@@ -63,13 +63,15 @@ def most_promising(
         If none has a finite likelihood.
     """
     problem = LinearGaussianProblem(specification, rows_of(panel, specification), data_scale(panel))
-    reached = []
+    reached, failures = [], []
     for candidate in candidates:
         try:
             run = run_em(problem, candidate, stopping=Stopping(max_iterations=TRIALS))
-        except NumericalError:
+        except NumericalError as error:
+            failures.append(error)
             continue
         reached.append((run.log_likelihood, candidate))
     if not reached:
-        raise NumericalError("start: no starting values with a finite likelihood were found; pass start=")
+        reason = f" (the first failed with: {failures[0]})" if failures else ""
+        raise NumericalError(f"start: no starting values with a finite likelihood were found{reason}; pass start=")
     return max(reached, key=lambda found: found[0])[1]

@@ -206,10 +206,22 @@ def with_columns(components: Sequence[Component], input_dim: int) -> list[Compon
     result, made = [], n_given
     for component in components:
         if component.regressors == GIVEN:
-            result.append(replace(component, columns=tuple(range(n_given))))
+            moving = _of_first(component, n_given) if component.is_moving else component
+            result.append(replace(moving, columns=tuple(range(n_given))))
         elif component.regressors == MADE:
             result.append(replace(component, columns=(made,)))
             made += 1
         else:
             result.append(component)
     return result
+
+
+def _of_first(component: Component, n: int) -> Component:
+    """Return a component that has a state for each input with those of the first `n` alone: the others are made."""
+    return replace(
+        component,
+        states=component.states[:n],
+        transition=component.transition[:n, :n],
+        observation=component.observation[:n],
+        noises=component.noises[:n],
+    )

@@ -24,6 +24,8 @@ LOST_FIRST = 1e-11
 LOST_ALONE = 1e-8
 # The same for first states that are diffuse, given the data, beside each other and beside their noise.
 UNSEEN = 1e-12
+# A known covariance with less than this of a direction, its variances scaled to 1, is taken for singular.
+EXACT = 1e-13
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def is_degenerate(
     """
     if any(_has_lost_a_direction(block) for blocks in learnt.values() for block in blocks):
         return True
-    if "observation_cov" not in learnt:
+    if "observation_cov" not in learnt and holds_all(_first(system.observation_cov)):
         return False
     if system.by_series:
         alone: dict[str, list[Array]] = {name: [] for name in learnt}
@@ -114,6 +116,11 @@ def is_unseen(specification: Specification, system: LinearGaussianSystem, initia
     noise = np.diagonal(_first(noise_covs(system)))[diffuse]
     sizes = np.diagonal(covs, axis1=1, axis2=2)[:, noise > 0.0] / noise[noise > 0.0]
     return bool(sizes.size and np.any(np.all(sizes > 1.0 / UNSEEN, axis=0)))
+
+
+def holds_all(observation_cov: Array) -> bool:
+    """Whether a known R alone leaves every combination of the sensors some noise: then no density grows without end."""
+    return bool(np.all(np.diagonal(observation_cov) > 0.0) and smallest_scaled_eigenvalue(observation_cov) > EXACT)
 
 
 def _has_lost_a_direction(cov: Array) -> bool:

@@ -78,9 +78,11 @@ class LinearGaussianProblem:
 
     def switched(self, expectations: Expectations) -> tuple[LinearGaussianProblem, str] | None:
         """Return this problem with factors of covariances for good, once an E-step has needed them."""
-        if self.numerics == AUTO and expectations.numerics == SQUARE_ROOT:
-            return replace(self, numerics=SQUARE_ROOT), "square-root numerics"
-        return None
+        return self.doubted() if expectations.numerics == SQUARE_ROOT else None
+
+    def doubted(self) -> tuple[LinearGaussianProblem, str] | None:
+        """Return this problem with factors of covariances for good: where the objective falls, it may be rounding."""
+        return (replace(self, numerics=SQUARE_ROOT), "square-root numerics") if self.numerics == AUTO else None
 
     def m_step(self, params: LinearGaussianSystem, expectations: Expectations) -> LinearGaussianSystem:
         """Return the parameters that maximise the expected complete log-likelihood.

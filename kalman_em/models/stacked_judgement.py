@@ -7,7 +7,7 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray
 from kalman_em.inference.stacks import SystemStack
 from kalman_em.linalg import smallest_scaled_eigenvalue
-from kalman_em.models.degeneracy import LOST, LOST_ALONE, VANISHED
+from kalman_em.models.degeneracy import LOST, LOST_ALONE, VANISHED, holds_all
 from kalman_em.models.specification import COVARIANCES, Specification
 
 
@@ -24,7 +24,7 @@ def degenerate_each(specification: Specification, params: SystemStack, scale: Ar
     found = np.zeros(len(params), dtype=bool)
     for name in learnt:
         found |= _have_lost_a_direction(getattr(params, name))
-    if "observation_cov" not in learnt:
+    if "observation_cov" not in learnt and holds_all(params.observation_cov[0]):
         return found
     H, Q, R = params.observation_matrix, params.noise_cov, params.observation_cov
     later = H @ Q @ _turned(H) + R

@@ -575,3 +575,31 @@ def test_the_end_tells_of_each_subject_once_and_what_is_true_then():
     result = run_em(Teller(), 0.0)
     assert result.params == 6.0
     assert result.detail == "b fell; a rose"
+
+
+class Rounded(Script):
+    """A script that knows another one, computed with less rounding."""
+
+    def __init__(self, objectives, exactly):
+        super().__init__(objectives)
+        self.exactly = exactly
+
+    def doubted(self):
+        return Script(self.exactly), "more digits"
+
+
+def test_a_fall_that_is_rounding_is_taken_anew_with_more_digits():
+    run = run_em(
+        Rounded([-9.0, -8.0, -8.5, -7.0], [-9.1, -8.1, -7.9, -7.5, -7.4]), 1.0, stopping=Stopping(max_iterations=4)
+    )
+    assert run.n_falls == 0
+    assert run.switched_at == 1
+    assert "more digits from iteration 1 on" in run.message
+    np.testing.assert_allclose(run.log_likelihoods, [-9.0, -8.1, -7.9, -7.5, -7.4])
+
+
+def test_a_fall_that_more_digits_confirm_is_one():
+    run = run_em(Rounded([-9.0, -8.0, -8.5], [-9.0, -8.0, -8.6, -8.0]), 1.0, stopping=Stopping(max_iterations=4))
+    assert run.stop_reason == "objective_fell"
+    assert run.log_likelihoods.tolist() == [-9.0, -8.0, -8.6]
+    assert run.params == 2.0

@@ -160,3 +160,22 @@ def test_a_covariance_that_lost_a_direction_but_none_of_its_variances():
         )
     # A variance of 0 is a choice that is reported by name, not a loss.
     assert not is_at_an_end(level(1.0, 1.0, **pair | {"transition_cov": np.diag([1.0, 0.0])}))
+
+
+def test_a_known_observation_without_noise_does_not_hold_a_learnt_start():
+    """R = 0 and a start learnt from three series: the first rows are fitted ever more closely, and the run says so."""
+    rng = np.random.default_rng(0)
+    panel = kem.Panel([kem.Observations(np.cumsum(rng.normal(size=(20, 3)), axis=0)) for _ in range(3)])
+    model = kem.LinearGaussian(
+        4, 3, transition_matrix=kem.Diagonal(), observation_cov=kem.Fixed(0), initial_cov=kem.Full()
+    )
+    fitted = kem.fit(model, panel, stopping=kem.Stopping(max_iterations=60))
+    assert fitted.em.stop_reason == "degenerate_covariance"
+    assert fitted.em.n_falls == 0
+
+
+def test_a_known_noise_holds_a_learnt_start():
+    values = walk(3, 1)
+    model = kem.LinearGaussian(1, 1, transition_cov=Full(), observation_cov=Fixed([[0.5]]), initial_cov=Full())
+    fitted = kem.fit(model, values, stopping=kem.Stopping(max_iterations=60))
+    assert fitted.em.stop_reason in ("converged", "max_iterations")

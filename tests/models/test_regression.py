@@ -177,3 +177,14 @@ def test_walking_coefficients_have_statsmodels_likelihood_and_forecasts_say_what
 def test_bad_input_is_refused(make, said):
     with pytest.raises(kem.InputError, match=said):
         make(*data(10))
+
+
+def test_coefficients_that_walk_beside_an_intervention_are_of_the_given_inputs_alone():
+    rng = np.random.default_rng(0)
+    heat = rng.normal(size=40)
+    values = 10.0 + np.linspace(1.0, 3.0, 40) * heat + 0.1 * rng.normal(size=40)
+    values[20:] += 5.0
+    model = kem.LocalLevel(level_cov=kem.Fixed(0)) + kem.TimeVaryingRegression() + kem.Intervention(20)
+    fitted = kem.fit(model, values, inputs=heat, stopping=kem.Stopping(max_iterations=20))
+    assert fitted.params.step == pytest.approx(5.0, abs=0.2)
+    assert fitted.smooth().smoothed_means.shape == (40, 2)
