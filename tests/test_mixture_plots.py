@@ -37,7 +37,7 @@ def test_densities_are_those_of_the_components_and_add_up(fitted):
 def test_ellipses_hold_their_share_of_each_component(fitted):
     ax = fitted.plot(columns=["b", "a"])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("b", "a")
-    drawn = fitted.sample(20_000, seed=1)
+    drawn = fitted.sample(20_000, rng=np.random.default_rng(1))
     ellipses = iter(ax.patches)
     for k in range(2):
         own = drawn.loc[drawn["component"] == k, ["b", "a"]].to_numpy()

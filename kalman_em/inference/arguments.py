@@ -61,3 +61,11 @@ def check_generator(rng: Any) -> None:
         raise InputError(
             f"rng: expected a numpy.random.Generator, as numpy.random.default_rng(seed) gives, got {type(rng).__name__}"
         )
+
+
+def as_generator(rng: Any) -> np.random.Generator:
+    """Return `rng`, or a fresh generator for None; `InputError` if it is none."""
+    if rng is None:
+        return np.random.default_rng()
+    check_generator(rng)
+    return rng  # type: ignore[no-any-return]

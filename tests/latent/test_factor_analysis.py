@@ -252,7 +252,7 @@ def test_gaps_are_filled_by_the_conditional_gaussian():
 def test_draws_have_the_fitted_moments_and_labels_are_kept():
     frame = pd.DataFrame(rows_of_factors(), columns=list("abcdef"), index=pd.Index(range(100, 180), name="person"))
     fitted = kem.fit(kem.FactorAnalysis(2), frame)
-    drawn = fitted.sample(40_000, seed=0)
+    drawn = fitted.sample(40_000, rng=np.random.default_rng(0))
     assert list(drawn.columns) == list("abcdef")
     np.testing.assert_allclose(drawn.mean(), fitted.params.mean, atol=0.05)
     np.testing.assert_allclose(np.cov(drawn.T), fitted.em.params.cov, atol=0.15)

@@ -193,8 +193,8 @@ def mixture_moments(fitted):
 
 def test_draws_are_of_the_mixture():
     fitted = kem.fit(kem.GaussianMixture(2), two_clusters(80))
-    drawn = fitted.sample(40_000, seed=3)
-    again = fitted.sample(40_000, np.random.default_rng(3))
+    drawn = fitted.sample(40_000, rng=np.random.default_rng(3))
+    again = fitted.sample(40_000, rng=np.random.default_rng(3))
     pd.testing.assert_frame_equal(drawn, again)
     for k, part in drawn.groupby("component"):
         values = part[["y1", "y2"]].to_numpy()

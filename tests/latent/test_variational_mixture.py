@@ -125,7 +125,7 @@ def test_units_do_not_matter_and_rows_keep_their_labels():
 
 def test_draws_have_the_moments_of_the_predictive():
     fitted = kem.fit(kem.VariationalMixture(1, degrees=8.0), blobs(4))
-    drawn = fitted.sample(200_000, seed=1)[["y1", "y2"]].to_numpy()
+    drawn = fitted.sample(200_000, rng=np.random.default_rng(1))[["y1", "y2"]].to_numpy()
     params = fitted.em.params
     degrees = params.degrees[0] + 1.0 - 2.0
     beta = params.mean_precisions[0]

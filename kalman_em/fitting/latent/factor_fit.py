@@ -10,9 +10,9 @@ import pandas as pd
 
 from kalman_em.arrays import as_count
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
-from kalman_em.fitting.learning import generator
 from kalman_em.fitting.summary import matrix_lines
 from kalman_em.frames import moments_frame
+from kalman_em.inference.arguments import as_generator
 from kalman_em.latent.factor_params import FactorParams
 from kalman_em.latent.factor_scores import completed_rows, factor_moments
 from kalman_em.latent.rows import PatternedRows, patterned
@@ -113,9 +113,15 @@ class FactorFit(LatentFit):
         values = np.where(np.isnan(given), values, given)
         return moments_frame(values, sds, panel.names, labels_of(panel), levels=levels)
 
-    def sample(self, n: int, *, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
-        """Return `n` rows drawn from the fitted distribution."""
-        rng, params = generator(seed), self._own
+    def sample(self, n: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
+        """Return `n` rows drawn from the fitted distribution.
+
+        Raises
+        ------
+        InputError
+            If `n` is no whole number of at least 1, or `rng` is no generator.
+        """
+        rng, params = as_generator(rng), self._own
         z = rng.standard_normal((as_count(n, "n"), params.n_factors))
         noise = rng.standard_normal((n, len(params.mean))) * np.sqrt(params.noise_variances)
         return pd.DataFrame(params.mean + z @ params.loadings.T + noise, columns=list(self.panel.names))

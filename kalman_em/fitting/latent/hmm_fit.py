@@ -13,7 +13,7 @@ from kalman_em.fitting.latent.regime_fit import RegimeFit
 from kalman_em.fitting.latent.regime_forecast import RegimeForecast
 from kalman_em.fitting.summary import matrix_lines
 from kalman_em.frames import continued_index
-from kalman_em.inference.arguments import check_generator
+from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
 
 
@@ -82,7 +82,7 @@ class HMMFit(RegimeFit):
             index=continued_index(one.index, steps),
         )
 
-    def sample(self, n_steps: int, *, rng: np.random.Generator) -> pd.DataFrame:
+    def sample(self, n_steps: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return a series drawn from the fitted model: its columns, and the ``regime`` of each row.
 
         Raises
@@ -100,7 +100,7 @@ class HMMFit(RegimeFit):
         (['gnp_growth_pct', 'regime'], 100)
         """
         n_steps = as_count(n_steps, "n_steps")
-        check_generator(rng)
+        rng = as_generator(rng)
         params = self.em.params
         path = draw_path(n_steps, params.initial_probabilities, params.transition_matrix, rng)
         drawn = pd.DataFrame(params.sample(path, rng), columns=pd.Index(self.panel.names))

@@ -15,7 +15,7 @@ from kalman_em.fitting.latent.regime_fit import RegimeFit
 from kalman_em.fitting.latent.regime_forecast import RegimeForecast
 from kalman_em.fitting.summary import matrix_lines, wrapped
 from kalman_em.frames import continued_index
-from kalman_em.inference.arguments import check_generator
+from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
 
 
@@ -104,7 +104,7 @@ class MarkovAutoregressionFit(RegimeFit):
         index = continued_index(self.panel.series[position].index, steps)
         return pd.DataFrame(np.array(found), index=index, columns=pd.RangeIndex(self.n_regimes))
 
-    def sample(self, n_steps: int, *, rng: np.random.Generator) -> pd.DataFrame:
+    def sample(self, n_steps: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return a series drawn from the fitted model: its column, and the ``regime`` of each row.
 
         The first p rows are without error, as the model says nothing of them.
@@ -115,7 +115,7 @@ class MarkovAutoregressionFit(RegimeFit):
             If `n_steps` is no whole number of at least 1, or `rng` is no generator.
         """
         n_steps = as_count(n_steps, "n_steps")
-        check_generator(rng)
+        rng = as_generator(rng)
         params, p = self.em.params, self.em.params.order
         path = draw_path(n_steps, params.initial_probabilities, params.transition_matrix, rng)
         errors = rng.standard_normal(n_steps) * np.sqrt(params.spreads[path])

@@ -14,8 +14,8 @@ from kalman_em.arrays import Array, as_count
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.latent.stream import MixtureStream
-from kalman_em.fitting.learning import generator
 from kalman_em.fitting.summary import matrix_lines
+from kalman_em.inference.arguments import as_generator
 from kalman_em.latent.emissions import completed_rows
 from kalman_em.latent.rows import patterned
 from kalman_em.leaves import leaf
@@ -135,28 +135,30 @@ class MixtureFit(LatentFit):
         filled = np.where(np.isnan(given), filled, given)
         return pd.DataFrame(filled, index=labels_of(panel), columns=list(self.panel.names))
 
-    def sample(self, n: int, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+    def sample(self, n: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return `n` rows drawn from the mixture, with the component of each in the column ``component``.
 
         Parameters
         ----------
         n : int
-        seed : int or numpy.random.Generator, optional
+        rng : numpy.random.Generator, optional
+            The source of randomness; a fresh one when left out.
 
         Raises
         ------
         InputError
-            If `n` is below 1, or `seed` is none.
+            If `n` is no whole number of at least 1, or `rng` is no generator.
 
         Examples
         --------
+        >>> import numpy as np
         >>> import kalman_em as kem
         >>> fitted = kem.fit(kem.GaussianMixture(2), kem.datasets.load("nile")["flow"])
-        >>> drawn = fitted.sample(1000, seed=0)
+        >>> drawn = fitted.sample(1000, rng=np.random.default_rng(0))
         >>> drawn.columns.tolist(), drawn["component"].value_counts().tolist()
         (['flow', 'component'], [725, 275])
         """
-        rng, n = generator(seed), as_count(n, "n")
+        rng, n = as_generator(rng), as_count(n, "n")
         labels = rng.choice(self.n_components, n, p=self.em.params.weights)
         drawn = pd.DataFrame(self.em.params.sample(labels, rng), columns=list(self.panel.names))
         return drawn.assign(component=labels)

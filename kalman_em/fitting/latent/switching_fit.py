@@ -13,7 +13,7 @@ from kalman_em.arrays import Array, as_count
 from kalman_em.fitting.latent.latent_fit import labels_of
 from kalman_em.fitting.latent.regime_fit import RegimeFit
 from kalman_em.fitting.summary import matrix_lines, wrapped
-from kalman_em.inference.arguments import check_generator
+from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
 from kalman_em.inference.switching_loops import SwitchingMoments
 from kalman_em.linalg import square_roots
@@ -66,7 +66,7 @@ class SwitchingFit(RegimeFit):
         }
         return pd.DataFrame(columns, index=labels_of(self.panel))
 
-    def sample(self, n_steps: int, *, rng: np.random.Generator) -> pd.DataFrame:
+    def sample(self, n_steps: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return a series drawn from the fitted model: its columns, and the ``regime`` of each row.
 
         Raises
@@ -75,7 +75,7 @@ class SwitchingFit(RegimeFit):
             If `n_steps` is no whole number of at least 1, or `rng` is no generator.
         """
         n_steps = as_count(n_steps, "n_steps")
-        check_generator(rng)
+        rng = as_generator(rng)
         params, d = self.em.params, self.em.params.state_dim
         path = draw_path(n_steps, params.regime_initial_probabilities, params.regime_transition_matrix, rng)
         moves, matrices = params.of_regimes("transition_matrix"), params.of_regimes("observation_matrix")

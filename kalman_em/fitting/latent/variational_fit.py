@@ -10,7 +10,7 @@ import pandas as pd
 from kalman_em.arrays import Array, as_count
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
-from kalman_em.fitting.learning import generator
+from kalman_em.inference.arguments import as_generator
 from kalman_em.linalg import square_roots
 
 
@@ -70,27 +70,29 @@ class VariationalMixtureFit(MixtureFit):
         """None: see `bound`."""
         raise InputError(_NO_CRITERION.format("ICL"))
 
-    def sample(self, n: int, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+    def sample(self, n: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return `n` rows drawn from the posterior predictive, a mixture of Student's t (Bishop, equation 10.81).
 
         Parameters
         ----------
         n : int
-        seed : int or numpy.random.Generator, optional
+        rng : numpy.random.Generator, optional
+            The source of randomness; a fresh one when left out.
 
         Raises
         ------
         InputError
-            If `n` is below 1, or `seed` is none.
+            If `n` is no whole number of at least 1, or `rng` is no generator.
 
         Examples
         --------
+        >>> import numpy as np
         >>> import kalman_em as kem
         >>> fitted = kem.fit(kem.VariationalMixture(2), kem.datasets.load("nile")["flow"])
-        >>> fitted.sample(3, seed=0).shape
+        >>> fitted.sample(3, rng=np.random.default_rng(0)).shape
         (3, 2)
         """
-        rng, n, params = generator(seed), as_count(n, "n"), self.em.params
+        rng, n, params = as_generator(rng), as_count(n, "n"), self.em.params
         labels = rng.choice(self.n_components, n, p=params.weights)
         degrees = params.degrees + 1.0 - params.dim
         # W^-1 (1 + β) / (β (ν + 1 - p)), W^-1 being ν times the covariance that is kept.
