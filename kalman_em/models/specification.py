@@ -37,7 +37,7 @@ from kalman_em.models.numbers import (
     with_numbers,
 )
 from kalman_em.models.rate import Rate
-from kalman_em.models.slots import Slot
+from kalman_em.models.slots import Slot, with_leading_entry
 from kalman_em.models.stationary import check_stationary, settled, stabilised
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -186,7 +186,9 @@ class Specification:
             for name in self.coefficients
         }
         if self.initial_step == "before":
-            found = {name: replace(one, fixed=_led(one.fixed, self.shape(name))) for name, one in found.items()}
+            found = {
+                name: replace(one, fixed=with_leading_entry(one.fixed, self.shape(name))) for name, one in found.items()
+            }
         return {n: of_each_series(one, self.series) if n in self.by_series else one for n, one in found.items()}
 
     def _of_one(self, name: str) -> LinearConstraint:
@@ -369,7 +371,7 @@ class Specification:
             form = self.covariance(name)
             if isinstance(form, Fixed) and name not in self.by_series:
                 value = form.fitted_to(self.shape(name), name)
-                chosen[name] = _led(value, self.shape(name)) if self.initial_step == "before" else value
+                chosen[name] = with_leading_entry(value, self.shape(name)) if self.initial_step == "before" else value
             else:
                 chosen[name] = self.noise(name).fitted(values[name])
         G, dynamics = self.noise_selection, self.dynamics
@@ -498,8 +500,3 @@ class Specification:
             raise InputError(
                 "initial_step: expected 'first' in continuous time, where no gap lies before the first row"
             )
-
-
-def _led(value: Any, shape: tuple[int, ...]) -> Any:
-    """Put an entry for the leading missing row in front of a time-varying parameter: that of the first row."""
-    return np.concatenate([value[:1], value]) if value.ndim > len(shape) else value
