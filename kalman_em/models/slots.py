@@ -130,6 +130,6 @@ def _of_rotation(pair: Array, kind: str) -> Array:
         return np.asarray(2.0 * np.pi / np.abs(np.arctan2(b, a)))
 
 
-def with_leading_entry(value: Any, shape: tuple[int, ...]) -> Any:
+def led_entries(value: Any, shape: tuple[int, ...]) -> Any:
     """Put an entry for the leading missing row in front of a time-varying parameter: that of the first row."""
     return np.concatenate([value[:1], value]) if value.ndim > len(shape) else value

@@ -37,7 +37,7 @@ from kalman_em.models.numbers import (
     with_numbers,
 )
 from kalman_em.models.rate import Rate
-from kalman_em.models.slots import Slot, with_leading_entry
+from kalman_em.models.slots import Slot, led_entries
 from kalman_em.models.stationary import check_stationary, settled, stabilised
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -186,9 +186,7 @@ class Specification:
             for name in self.coefficients
         }
         if self.initial_step == "before":
-            found = {
-                name: replace(one, fixed=with_leading_entry(one.fixed, self.shape(name))) for name, one in found.items()
-            }
+            found = {name: replace(one, fixed=led_entries(one.fixed, self.shape(name))) for name, one in found.items()}
         return {n: of_each_series(one, self.series) if n in self.by_series else one for n, one in found.items()}
 
     def _of_one(self, name: str) -> LinearConstraint:
@@ -371,7 +369,7 @@ class Specification:
             form = self.covariance(name)
             if isinstance(form, Fixed) and name not in self.by_series:
                 value = form.fitted_to(self.shape(name), name)
-                chosen[name] = with_leading_entry(value, self.shape(name)) if self.initial_step == "before" else value
+                chosen[name] = led_entries(value, self.shape(name)) if self.initial_step == "before" else value
             else:
                 chosen[name] = self.noise(name).fitted(values[name])
         G, dynamics = self.noise_selection, self.dynamics
