@@ -302,7 +302,8 @@ def test_compiled_equals_interpreted(tmp_path):
     with np.load(path) as interpreted:
         assert sorted(interpreted) == sorted(compiled)
         for name, value in compiled.items():
-            same(value, interpreted[name], relative=1e-12)
+            # The last digits may differ, and singular noise makes more of them.
+            same(value, interpreted[name], relative=1e-11)
 
 
 def test_a_smoothed_variance_never_exceeds_the_filtered_one():
