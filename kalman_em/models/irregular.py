@@ -17,6 +17,7 @@ from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.component import Component
+from kalman_em.models.intervention import Intervention
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.motion import (
     Seen,
@@ -27,8 +28,9 @@ from kalman_em.models.motion import (
     moving_start,
 )
 from kalman_em.models.rate import Rate
+from kalman_em.models.regression import Regression, TimeVaryingRegression
 from kalman_em.models.specification import Specification
-from kalman_em.models.structural import Additive
+from kalman_em.models.structural import Additive, Structural
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
@@ -65,8 +67,8 @@ class Irregular:
     Raises
     ------
     InputError
-        If `model` is not such a model, or a component has no form in continuous time; at the fit, if the data do not
-        fit.
+        If `model` is not such a model, or a component depends on inputs; at the fit, if a component has no form in
+        continuous time, or the data do not fit.
 
     References
     ----------
@@ -90,6 +92,13 @@ class Irregular:
                 f"model: expected a structural model such as LocalLevel(), or a sum, got {self.model!r}; kinematic "
                 "models are in continuous time by themselves"
             )
+        parts = self.model.components if isinstance(self.model, Structural) else (self.model,)
+        for part in parts:
+            if isinstance(part, Regression | TimeVaryingRegression | Intervention):
+                raise InputError(
+                    f"model: expected components that move in time, got {type(part).__name__}(): what depends on "
+                    "inputs moves once a row; take its effect out of the data, or put the rows on a regular clock"
+                )
         check_time_unit(self.time_unit)
 
     def specify(self, panel: Panel) -> Specification:

@@ -117,3 +117,9 @@ def test_what_does_not_fit_is_named():
     for act, said in cases:
         with pytest.raises(kem.InputError, match=said):
             act()
+
+
+@pytest.mark.parametrize("part", [kem.Regression(), kem.TimeVaryingRegression(), kem.Intervention(at=3)])
+def test_what_depends_on_inputs_is_refused_where_it_is_stated(part):
+    with pytest.raises(kem.InputError, match=rf"components that move in time, got {type(part).__name__}\(\)"):
+        kem.Irregular(kem.LocalLevel() + part)
