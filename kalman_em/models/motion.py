@@ -122,25 +122,8 @@ def moving_specification(
     rows = stack_rows(panel.series)
     assert rows.times is not None  # the panel was timed
     gaps = rows.gaps.values if len(rows.gaps.values) else np.ones(1)
-    blocks, slots, first = [], {}, 0
-    for rate, kind in (rates or {}).items():
-        shape = () if kind == "time constant" else (1,)
-        places = tuple((row, column) for row, column, _ in rate.entries)
-        slots[rate.name] = Slot("dynamics", entries=places, shape=shape, kind=kind)
-    for (name, form), noise, m in zip(density_forms.items(), dynamics.noises, dynamics.copies, strict=True):
-        size, shown = noise.n_noises * dynamics.axes, noise.diffusion.shape[1] * dynamics.axes
-        place = slice(first, first + m * size)
-        if is_shared:
-            shown = size
-        covariance_form(form, name, shown)
-        if noise.is_pooled and not is_shared:
-            # One number for all of them, wherever they enter.
-            blocks.append((form, m * size))
-            slots[name] = Slot("transition_cov", place, shape=(shown, shown), kind="isotropic")
-        else:
-            blocks.append((copies_of(form, m), m * size))
-            slots[name] = Slot("transition_cov", place, copies=m)
-        first += m * size
+    blocks, densities = _noise_blocks(dynamics, density_forms, is_shared=is_shared)
+    slots = _rate_slots(rates or {}) | densities
     ends = list(accumulate(len(part.rows) for part in seen))
     for part, end in zip(seen, ends, strict=True):
         covariance_form(part.form, part.name, len(part.rows))
@@ -173,6 +156,41 @@ def moving_specification(
         rates=tuple(rates or ()),
         components=dict(components or {}),
     )
+
+
+def _rate_slots(rates: Mapping[Rate, str]) -> dict[str, Slot]:
+    """Return where each learnt number of the drift is told."""
+    return {
+        rate.name: Slot(
+            "dynamics",
+            entries=tuple((row, column) for row, column, _ in rate.entries),
+            shape=() if kind == "time constant" else (1,),
+            kind=kind,
+        )
+        for rate, kind in rates.items()
+    }
+
+
+def _noise_blocks(
+    dynamics: Dynamics, density_forms: Mapping[str, Any], *, is_shared: bool
+) -> tuple[list[tuple[Any, int]], dict[str, Slot]]:
+    """Return the form and size of each noise in the transition covariance, and where its density is told."""
+    blocks: list[tuple[Any, int]] = []
+    slots, first = {}, 0
+    for (name, form), noise, m in zip(density_forms.items(), dynamics.noises, dynamics.copies, strict=True):
+        size = noise.n_noises * dynamics.axes
+        shown = size if is_shared else noise.diffusion.shape[1] * dynamics.axes
+        place = slice(first, first + m * size)
+        covariance_form(form, name, shown)
+        if noise.is_pooled and not is_shared:
+            # One number for all of them, wherever they enter.
+            blocks.append((form, m * size))
+            slots[name] = Slot("transition_cov", place, shape=(shown, shown), kind="isotropic")
+        else:
+            blocks.append((copies_of(form, m), m * size))
+            slots[name] = Slot("transition_cov", place, copies=m)
+        first += m * size
+    return blocks, slots
 
 
 def moving_start(specification: Specification, panel: Panel, tried: Sequence[float] = RATIOS) -> LinearGaussianSystem:
