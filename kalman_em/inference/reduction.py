@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -91,14 +92,39 @@ def reduce_observations(
         rows = np.flatnonzero(taken[group_index])
         R = np.diagonal(cov[0])
         project_patterns(values, offset, offset_index, rows, group_index, matrix[0], R, found, reduced, leftover)
-    is_large = np.diff(bounds)[others] >= FEWEST_ROWS
+    groups = RowGroups(others, group_index, order, bounds)
+    _reduce_groups(values, offset, offset_index, groups, made, is_diagonal, reduced, leftover)
+    return reduced, h, variances, counts, leftover
+
+
+class RowGroups(NamedTuple):
+    """Groups `at` to be whitened: the group `of_row`, and where there are many columns the rows group after group."""
+
+    at: IntArray
+    of_row: IntArray
+    order: IntArray
+    bounds: IntArray
+
+
+def _reduce_groups(
+    values: Array,
+    offset: Array,
+    offset_index: IntArray,
+    groups: RowGroups,
+    made: Whitening,
+    is_diagonal: bool,
+    reduced: Array,
+    leftover: Array,
+) -> None:
+    """Whiten the rows of `groups` into `reduced` and `leftover`: large groups by matrix products, others row by row."""
+    is_large = np.diff(groups.bounds)[groups.at] >= FEWEST_ROWS
     for k in np.flatnonzero(is_large):
         n = made.n_observed[k]
         project_group(
             values,
             offset,
             offset_index,
-            order[bounds[others[k]] : bounds[others[k] + 1]],
+            groups.order[groups.bounds[groups.at[k]] : groups.bounds[groups.at[k] + 1]],
             made.observed[k, :n],
             None if is_diagonal else made.lower[k, :n, :n],
             made.turns[k, :n] if made.turned[k] else None,
@@ -107,15 +133,15 @@ def reduce_observations(
             reduced,
             leftover,
         )
-    rest = others[~is_large]
+    rest = groups.at[~is_large]
     if len(rest):
-        place = np.full(n_groups, -1)
+        place = np.full(len(groups.bounds) - 1, -1)
         place[rest] = np.flatnonzero(~is_large)
         whiten_rows(
             values,
             offset,
             offset_index,
-            place[group_index],
+            place[groups.of_row],
             made.observed,
             made.n_observed,
             made.lower,
@@ -123,11 +149,10 @@ def reduce_observations(
             made.deviations,
             made.turns,
             made.constants,
-            np.empty(p),
+            np.empty(values.shape[1]),
             reduced,
             leftover,
         )
-    return reduced, h, variances, counts, leftover
 
 
 def _whitening(

@@ -251,3 +251,9 @@ def test_a_regime_that_shrinks_to_a_point_is_named():
     fitted = kem.fit(model, y, start={"means": [0.0, 30.0], "variances": [1.0, 1e-4]})
     assert fitted.em.stop_reason in ("degenerate_covariance", "empty_component")
     assert fitted.probabilities().notna().all(axis=None)
+
+
+def test_the_rows_that_are_given_do_not_count_for_bic():
+    fitted = kem.fit(kem.MarkovAutoregression(2, order=4), growth())
+    assert fitted.n_rows == len(growth()) - 4
+    assert fitted.bic == pytest.approx(-2.0 * fitted.log_likelihood + 9 * np.log(131), abs=1e-9)

@@ -34,6 +34,11 @@ class MarkovAutoregressionFit(RegimeFit):
     [4.1, 10.4]
     """
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows whose density is in the likelihood, the n of BIC: the first `order` of a series are given."""
+        return super().n_rows - self.panel.n_series * int(self.em.params.order)
+
     def forecast(self, steps: int, *, series: Hashable | None = None) -> RegimeForecast:
         """Return the probabilities of the regimes, and the distribution of the observations, `steps` rows ahead.
 
