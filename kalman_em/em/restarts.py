@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from kalman_em.em.bar import progress_bar
-from kalman_em.em.loop import Callback, run_em
+from kalman_em.em.loop import run_em
 from kalman_em.em.problem import EMProblem, Expectations, Params
-from kalman_em.em.result import EMResult
+from kalman_em.em.result import Callback, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError, is_interrupt
 

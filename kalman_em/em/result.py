@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic
 
@@ -45,6 +46,9 @@ class EMIteration(Generic[Params]):
     log_likelihood: float
     gain: float
     parameter_change: float
+
+
+Callback = Callable[[EMIteration[Params]], object]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

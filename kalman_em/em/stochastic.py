@@ -9,9 +9,9 @@ import numpy as np
 
 from kalman_em.arrays import as_count
 from kalman_em.em.history import History
-from kalman_em.em.loop import Callback, change_between, em_event, evaluate
 from kalman_em.em.problem import Divides, EMProblem
-from kalman_em.em.result import EMResult
+from kalman_em.em.result import Callback, EMResult
+from kalman_em.em.steps import change_between, em_event, evaluate
 from kalman_em.em.stopping import DEFAULT_STOPPING, EMStop, Stopping, StopReason
 from kalman_em.em.variants import dividing
 from kalman_em.errors import InputError, NumericalError, is_interrupt

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from kalman_em.arrays import as_count, as_floats
-from kalman_em.em.loop import Callback, run_em
+from kalman_em.em.loop import run_em
 from kalman_em.em.problem import Divides, EMProblem, Tempers
-from kalman_em.em.result import EMResult
+from kalman_em.em.result import Callback, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError
 

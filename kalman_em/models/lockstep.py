@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray
+from kalman_em.em.ascent import LEAP_AFTER, TRAIL
 from kalman_em.em.history import History
-from kalman_em.em.loop import LEAP_AFTER, TRAIL
 from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import STEP_ROUNDING, Stopping, StopReason
 from kalman_em.em.stopping_each import are_met, have_fallen

@@ -9,9 +9,10 @@ import pytest
 from tqdm import tqdm
 
 from kalman_em.em.bound import lower_bound
-from kalman_em.em.loop import EMState, em_step, evaluate, run_em
+from kalman_em.em.loop import run_em
 from kalman_em.em.problem import Note
 from kalman_em.em.result import EMResult
+from kalman_em.em.steps import EMState, em_step, evaluate
 from kalman_em.em.stopping import EMStop, Stopping, StopReason
 from kalman_em.errors import InputError, NumericalError
 
