@@ -81,7 +81,7 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     columns = constraint.free_columns
     if columns is not None and len(moments.count) == 1:
         change = np.zeros(shape)
-        gram = moments.regressor[0][np.ix_(columns, columns)]
+        gram = moments.regressor[0][columns][:, columns]
         change[:, columns] = solve_symmetric(gram, moments.cross[0][:, columns].T).T
         change[silent] = 0.0
         return change

@@ -122,7 +122,7 @@ def smooth_generally(
                         filtered.predicted_means,
                         filtered.filtered_means,
                         means,
-                        space.work[0],
+                        space.work,
                     )
                     place[IS_STEADY] = 0
                 if status != RESOLVED:

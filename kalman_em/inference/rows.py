@@ -60,7 +60,10 @@ class Rows:
     @cached_property
     def pattern_groups(self) -> tuple[IntArray, IntArray]:
         """The groups of rows with one missing pattern: (group of a row, first row of a group)."""
-        return numbered(self.pattern)
+        # Sorting rows that are all alike would take longer than filtering them.
+        return (
+            (self.no_index, frozen(np.zeros(1, dtype=np.int64))) if len(self.patterns) == 1 else numbered(self.pattern)
+        )
 
     @cached_property
     def pattern_order(self) -> tuple[IntArray, IntArray]:
@@ -95,7 +98,7 @@ class Rows:
 
 def stack_rows(series: Sequence[Observations], n_leading: int = 0) -> Rows:
     """Stack the rows of `series`; the missing-data patterns are found once, here."""
-    values = np.concatenate([one.values for one in series])
+    values = series[0].values if len(series) == 1 else np.concatenate([one.values for one in series])
     inputs = None
     if series[0].inputs is not None:
         inputs = frozen(np.concatenate([one.inputs for one in series if one.inputs is not None]))

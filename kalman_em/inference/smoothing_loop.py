@@ -165,7 +165,7 @@ def smooth_plainly(
                             filtered.predicted_means,
                             filtered.filtered_means,
                             means,
-                            space.work[0],
+                            space.work,
                         )
                 # What the general form knows of its last step is of no use behind this one.
                 space.place[GAIN_P], space.place[IS_STEADY], space.place[IS_WATCHED] = -1, 0, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import fused, inlined
+from kalman_em.compiled import fused, inlined, local
 from kalman_em.inference.kernel_arrays import Filtered, ForwardSpace, Scalars, Transitions
 from kalman_em.inference.steps import LOG_2PI, Size
 
@@ -51,51 +51,50 @@ def filter_steady(
     F, h = transitions.matrix[f], scalars.h[g]
     offset, offset_index = transitions.offset, transitions.offset_index
     mean, gains, precisions, pushed, coupling = space.mean, space.gains, space.spreads, space.pushed, space.coupling
-    errors, ahead, following = space.errors, space.ahead, space.work[0]
+    errors = space.errors
+    ahead, following, updated = local(size, space.ahead), local(size, space.work[0]), local(size, space.work[1])
     constant = _prepare(size, F, h, m, gains, precisions, pushed, coupling)
+    transition = local(size, space.cov)
     for i in range(d):
         total = offset[offset_index[t - 1], i]
         for j in range(d):
+            transition[i, j] = F[i, j]
             total += F[i, j] * mean[j]
         ahead[i] = total
     summed = 0.0
     for r in range(t, stop):
+        c = offset_index[r]
+        for j in range(d):
+            updated[j] = ahead[j]
+            total = offset[c, j]
+            for k in range(d):
+                total += transition[j, k] * ahead[k]
+            following[j] = total
         square = 0.0
         for i in range(m):
             error = scalars.values[r, i]
-            for j in range(d):
-                error -= h[i, j] * ahead[j]
             for k in range(i):
                 error -= coupling[i, k] * errors[k]
+            for j in range(d):
+                error -= h[i, j] * ahead[j]
             errors[i] = error
             square += error * error * precisions[i]
-        row = r if keeps else 0
-        for j in range(d):
-            filtered.predicted_means[row, j] = ahead[j]
-            total = ahead[j]
-            for i in range(m):
-                total += gains[i, j] * errors[i]
-            filtered.filtered_means[row, j] = total
+            for j in range(d):
+                updated[j] += gains[i, j] * error
+                following[j] += pushed[i, j] * error
         log_density = constant - 0.5 * square
         if leftover.shape[0] > 0:
             log_density += leftover[r]
         if keeps:
+            for j in range(d):
+                filtered.predicted_means[r, j], filtered.filtered_means[r, j] = ahead[j], updated[j]
             filtered.cov_index[r] = entry
             log_likelihoods[r] = log_density
         summed += log_density
-        c = offset_index[r]
-        for j in range(d):
-            total = offset[c, j]
-            for k in range(d):
-                total += F[j, k] * ahead[k]
-            for i in range(m):
-                total += pushed[i, j] * errors[i]
-            following[j] = total
         for j in range(d):
             ahead[j] = following[j]
-    row = stop - 1 if keeps else 0
     for j in range(d):
-        mean[j] = filtered.filtered_means[row, j]
+        mean[j] = updated[j]
     return summed
 
 
@@ -131,15 +130,19 @@ def smooth_steady(
     predicted_means: Array,
     filtered_means: Array,
     smoothed_means: Array,
-    difference: Array,
+    work: Array,
 ) -> None:
     """Fill the smoothed means of the rows from `t` down to after `stop`, which share their covariances."""
     d = len(size)
+    apart, smoothed = local(size, work[0]), local(size, work[1])
+    for j in range(d):
+        smoothed[j] = smoothed_means[t + 1, j]
     for r in range(t, stop, -1):
         for j in range(d):
-            difference[j] = smoothed_means[r + 1, j] - predicted_means[r + 1, j]
+            apart[j] = smoothed[j] - predicted_means[r + 1, j]
         for i in range(d):
             total = filtered_means[r, i]
             for j in range(d):
-                total += gain[i, j] * difference[j]
+                total += gain[i, j] * apart[j]
+            smoothed[i] = total
             smoothed_means[r, i] = total

@@ -47,16 +47,18 @@ def completed(expectations: Expectations, observation_cov: Array) -> tuple[Momen
 
 def _expected(residual: Array, cross: Array, count: float, observed: BoolArray, R: Array) -> tuple[Array, Array]:
     """Return E[e e'] and E[e z'] with the missing rows of e filled in by their conditional moments."""
-    missing = ~observed
-    if not np.any(R[np.ix_(missing, observed)]):
+    o, m = np.flatnonzero(observed), np.flatnonzero(~observed)
+    # Plain pairs of indexes: `numpy.ix_` takes longer than all that is done with what it picks.
+    left_o, left_m = o[:, None], m[:, None]
+    between, spread = R[left_o, m], R[left_m, m]
+    if not np.any(between):
         filled = residual.copy()
-        filled[np.ix_(missing, missing)] += count * R[np.ix_(missing, missing)]
+        filled[left_m, m] += count * spread
         return filled, cross
-    A = solve_symmetric(R[np.ix_(observed, observed)], R[np.ix_(observed, missing)]).T
-    lift = np.eye(len(R))
-    lift[np.ix_(missing, missing)] = 0.0
-    lift[np.ix_(missing, observed)] = A
+    A = solve_symmetric(R[left_o, o], between).T
+    lift = np.zeros(R.shape)
+    lift[o, o] = 1.0
+    lift[left_m, o] = A
     filled = lift @ residual @ lift.T
-    spread = R[np.ix_(missing, missing)] - A @ R[np.ix_(observed, missing)]
-    filled[np.ix_(missing, missing)] += count * symmetrised(spread)
+    filled[left_m, m] += count * symmetrised(spread - A @ between)
     return symmetrised(filled), lift @ cross

@@ -31,7 +31,7 @@ def initial_update(
     if not mean_is_free and not cov_is_free:
         return {}
     active = np.flatnonzero(~specification.initial.diffuse)
-    within = np.ix_(active, active)
+    within = active[:, None], active
     n = len(expectations.initial_means)
     deviation = (expectations.initial_means - params.initial_mean)[:, active, None]
     moments = Moments(
