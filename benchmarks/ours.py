@@ -14,7 +14,7 @@ import numpy as np
 import kalman_em as kem
 from benchmarks.cases import Array, Case
 from benchmarks.sides import Outcome
-from kalman_em.fitting.threads import shared_out
+from kalman_em.threads import shared_out
 from kalman_em.fitting.together import chunks_of
 from kalman_em.inference.filtering import log_likelihood_of
 from kalman_em.inference.rows import lay, stack_rows

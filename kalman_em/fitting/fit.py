@@ -48,6 +48,7 @@ class Options(TypedDict, total=False):
     time: Hashable | None
     series: Hashable | None
     values: Any
+    n_threads: int | None
     progress: bool
     callback: Callable[[EMIteration[Any]], object] | None
     record_bound: bool
@@ -88,6 +89,7 @@ def fit(
     time: Hashable | None = None,
     series: Hashable | None = None,
     values: Any = None,
+    n_threads: int | None = 1,
     progress: bool = False,
     callback: Callable[[EMIteration[Any]], object] | None = None,
     record_bound: bool = False,
@@ -121,6 +123,9 @@ def fit(
         Known inputs, one row a row of data.
     time, series, values : column names, optional
         Of a long DataFrame: the column of row labels, that of the series a row belongs to, and the observed ones.
+    n_threads : int or None
+        Number of threads for the series of a long panel of a state space (from 50,000 rows on); None for as many as
+        there are processors. The result does not depend on it, to the last bit.
     progress : bool
         Show a progress bar on stderr.
     callback : callable, optional
@@ -158,6 +163,8 @@ def fit(
         check_run(stopping, n_starts)
         if numerics != AUTO:
             raise InputError(f"numerics: expected 'auto' for {type(model).__name__}, got {numerics!r}")
+        if n_threads != 1:
+            raise InputError(f"n_threads: expected 1 for {type(model).__name__}, got {n_threads!r}")
         return learn_latent(
             model,
             data,
@@ -186,6 +193,7 @@ def fit(
         time=time,
         series=series,
         values=values,
+        n_threads=n_threads,
         progress=progress,
         callback=callback,
         record_bound=record_bound,

@@ -13,9 +13,9 @@ from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.fitting.gathering import series_of
 from kalman_em.fitting.learning import Learnt, check_arguments, generator
 from kalman_em.fitting.panel_fit import PanelFit
-from kalman_em.fitting.threads import checked_threads, shared_out
 from kalman_em.fitting.together import Settings, chunks_of, learn_together
 from kalman_em.models.model import Model
+from kalman_em.threads import checked_threads, shared_out
 
 
 def fit_each(

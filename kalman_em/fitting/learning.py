@@ -26,6 +26,7 @@ from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
+from kalman_em.threads import checked_threads
 
 METHODS = ["em", "plain"]
 
@@ -54,6 +55,7 @@ def learn(
     time: Hashable | None = None,
     series: Hashable | None = None,
     values: Any = None,
+    n_threads: int | None = 1,
     progress: bool = False,
     callback: Callable[[EMIteration[LinearGaussianSystem]], object] | None = None,
     record_bound: bool = False,
@@ -61,11 +63,11 @@ def learn(
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
     check_arguments(model, stopping, method, n_starts)
     check_numerics(numerics)
-    rng = generator(seed)
+    rng, threads = generator(seed), checked_threads(n_threads)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     check_start(specification, start)
     kind = LeapingProblem if method == "em" else LinearGaussianProblem
-    problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics)
+    problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics, threads)
     plain = shared_by_all(specification)
     first = started(specification, spread_over_series(specification, model.start(plain, panel)), start)
     if n_starts == 1:

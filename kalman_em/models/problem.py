@@ -15,12 +15,12 @@ from kalman_em.em.forms import is_of_independent_noise
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
-from kalman_em.inference.e_step import expect_by
 from kalman_em.inference.expectations import Expectations
 from kalman_em.inference.kalman import log_likelihood_by
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT
 from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.rows import Rows, lay
+from kalman_em.inference.shares import expect_shared, shares_of
 from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
 from kalman_em.models.bound import expected_gain
 from kalman_em.models.boundary import boundary_guesses, without_near_zeros
@@ -56,13 +56,19 @@ class LinearGaussianProblem:
     """EM for a specification and the rows of one or many series; its parameters are systems.
 
     `scale` (p,) is the standard deviation of each column of the data (the size of the values where they do not
-    vary): the unit in which changes and vanishing variances are judged. `numerics` is the arithmetic of the E-step.
+    vary): the unit in which changes and vanishing variances are judged. `numerics` is the arithmetic of the E-step,
+    which may share out the series of a long panel among `n_threads`.
     """
 
     specification: Specification
     rows: Rows
     scale: Array
     numerics: str = AUTO
+    n_threads: int = 1
+
+    @cached_property
+    def _shares(self) -> list[Rows]:
+        return shares_of(self.rows)
 
     @cached_property
     def _joint(self) -> dict[str, JointConstraint]:
@@ -74,7 +80,14 @@ class LinearGaussianProblem:
 
     def e_step(self, params: LinearGaussianSystem) -> tuple[Expectations, float]:
         """Return the expected second moments given the data, and the log-likelihood."""
-        return expect_by(lay(params, self.rows), self.rows, self.numerics, diagonal=self._has_independent_noise)
+        return expect_shared(
+            params,
+            self.rows,
+            self._shares,
+            self.numerics,
+            diagonal=self._has_independent_noise,
+            n_threads=self.n_threads,
+        )
 
     def switched(self, expectations: Expectations) -> tuple[LinearGaussianProblem, str] | None:
         """Return this problem with factors of covariances for good, once an E-step has needed them."""

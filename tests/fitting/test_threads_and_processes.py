@@ -15,6 +15,7 @@ import pytest
 
 import kalman_em as kem
 from kalman_em.fitting import together
+from kalman_em.inference import shares
 
 ROOT = Path(kem.__file__).parents[1]
 STOPPING = kem.Stopping(max_iterations=15)
@@ -36,6 +37,23 @@ def test_threads_that_fit_at_once_do_not_disturb_each_other():
     expected = [fitted(seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(fitted, [0, 1, 2, 3] * 3)) == expected * 3
+
+
+def test_a_panel_with_shared_parameters_is_learnt_alike_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(shares, "FEWEST_ROWS", 40)
+
+    panel = kem.Panel([kem.Observations(one[:, None]) for one in data(7)])
+
+    def learnt(n_threads):
+        found = kem.fit(kem.LocalLevel(), panel, stopping=STOPPING, n_threads=n_threads)
+        return [*found.em.log_likelihoods.tolist(), *found.system.transition_cov.ravel().tolist()]
+
+    expected = learnt(1)
+    assert learnt(2) == learnt(None) == expected
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(learnt, [2, 3, 1] * 2)) == [expected] * 6
+    with pytest.raises(kem.InputError, match="n_threads: expected 1 for GaussianMixture, got 2"):
+        kem.fit(kem.GaussianMixture(2), np.zeros((9, 1)), n_threads=2)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
