@@ -14,7 +14,6 @@ import numpy as np
 import kalman_em as kem
 from benchmarks.cases import Array, Case
 from benchmarks.sides import Outcome
-from kalman_em.threads import shared_out
 from kalman_em.fitting.together import chunks_of
 from kalman_em.inference.filtering import log_likelihood_of
 from kalman_em.inference.rows import lay, stack_rows
@@ -23,6 +22,7 @@ from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
 from kalman_em.models.scale import data_scale
 from kalman_em.models.stacked_m_step import StackedMStep
+from kalman_em.threads import shared_out
 
 # Arguments for the variants "full" and "frozen": none, for the package freezes by itself what has converged, and the
 # same run stands beside both references.
