@@ -110,9 +110,9 @@ def observed_information(problem: EMProblem[Any, Any], at: Any) -> ObservedInfor
     start, back = numbers_of(problem, params)
 
     def height(numbers: Array) -> float:
-        return _quietly(lambda: float(problem.e_step(back(numbers))[1]))
+        return quietly(lambda: float(problem.e_step(back(numbers))[1]))
 
-    steps = np.array([_step(height, start, k) for k in range(len(start))])
+    steps = np.array([telling_step(height, start, k) for k in range(len(start))])
     information = np.full((len(start), len(start)), np.nan)
     if isinstance(problem, ExpectsGain):
         information = -_slopes(lambda numbers: _score(problem, back, numbers, steps), start, steps)
@@ -165,7 +165,7 @@ def inverse_information(information: Array, units: Array, least: float) -> tuple
     return cov, directions
 
 
-def _quietly(function: Callable[[], float]) -> float:
+def quietly(function: Callable[[], float]) -> float:
     """Return a value, NaN where a step has gone beyond what parameters may be."""
     with np.errstate(all="ignore"):
         try:
@@ -174,7 +174,7 @@ def _quietly(function: Callable[[], float]) -> float:
             return np.nan
 
 
-def _step(height: Callable[[Array], float], start: Array, k: int) -> float:
+def telling_step(height: Callable[[Array], float], start: Array, k: int) -> float:
     """Return how far number k must move for the fall `FALL`; 0 if there is no way on both sides of it.
 
     Where nothing falls, however far, the widest step tried.
@@ -204,7 +204,7 @@ def _score(problem: ExpectsGain[Any, Any], back: Callable[[Array], Any], numbers
     expectations, _ = problem.e_step(old)
 
     def gain(moved: Array) -> Array:
-        return np.array([_quietly(lambda: float(problem.expected_gain(old, back(moved), expectations)))])
+        return np.array([quietly(lambda: float(problem.expected_gain(old, back(moved), expectations)))])
 
     return _slopes(gain, numbers, steps).ravel()
 

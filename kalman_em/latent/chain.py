@@ -52,7 +52,7 @@ class Chain:
     transition: Any
 
     def __post_init__(self) -> None:
-        self._moves, self._firsts  # noqa: B018 - the forms are read here
+        self.moves, self.firsts  # noqa: B018 - the forms are read here
         if self.is_stationary and not _settles(self._possible):
             raise InputError(
                 "initial_probabilities: expected a chain that comes to one stationary distribution, got a "
@@ -72,47 +72,62 @@ class Chain:
     @property
     def n_free(self) -> int:
         """Number of free numbers."""
-        return self._moves.n_free + (0 if self._firsts is None else self._firsts.n_free)
+        return self.moves.n_free + (0 if self.firsts is None else self.firsts.n_free)
 
     @cached_property
-    def _moves(self) -> Shares:
+    def moves(self) -> Shares:
+        """The moves as shares, a row for each regime left."""
         return shares_of(self.transition, (self.n_regimes, self.n_regimes), "transition_matrix")
 
     @cached_property
-    def _firsts(self) -> Shares | None:
+    def firsts(self) -> Shares | None:
+        """The initial probabilities as shares; None where they follow the moves."""
         return None if self.is_stationary else shares_of(self.initial, (self.n_regimes,), "initial_probabilities")
 
     @property
     def _possible(self) -> Array:
-        return np.asarray((self._moves.free | (self._moves.known > 0.0)).astype(np.float64))
+        return np.asarray((self.moves.free | (self.moves.known > 0.0)).astype(np.float64))
 
     def first(self, initial_weights: Array, transition: Array) -> Array:
         """Return initial probabilities of the form, (K,), as near as it lets them to `initial_weights`."""
-        if self._firsts is None:
+        if self.firsts is None:
             return stationary_probabilities(transition)
-        return np.asarray(self._firsts.spread(initial_weights[None])[0])
+        return np.asarray(self.firsts.spread(initial_weights[None])[0])
+
+    def free_numbers(self, initial: Array, transition: Array) -> Array:
+        """Return the free numbers of the chain: see `Shares`."""
+        own = np.zeros(0) if self.firsts is None else self.firsts.free_numbers(initial[None])
+        return np.concatenate([own, self.moves.free_numbers(transition)])
+
+    def with_numbers(self, initial: Array, transition: Array, numbers: Array) -> tuple[Array, Array]:
+        """Return initial probabilities and moves like these with these free numbers."""
+        n = 0 if self.firsts is None else len(self.firsts.free_numbers(initial[None]))
+        moves = self.moves.with_numbers(transition, numbers[n:])
+        if self.firsts is None:
+            return stationary_probabilities(moves), moves
+        return self.firsts.with_numbers(initial[None], numbers[:n])[0], moves
 
     def start(self, moves: Array | None = None) -> tuple[Array, Array]:
         """Return initial probabilities and moves to begin with; `moves` (K, K) are counts seen in a first guess."""
         K = self.n_regimes
         sticky = np.eye(K) if K == 1 else STAY * np.eye(K) + (1.0 - STAY) / (K - 1) * (1.0 - np.eye(K))
         # The counts of one more row each, so that nothing begins at 0 and no move is lost before it was tried.
-        transition = self._moves.spread(sticky if moves is None else moves + K * sticky)
+        transition = self.moves.spread(sticky if moves is None else moves + K * sticky)
         return self.first(np.ones(K), transition), transition
 
     def random_start(self, rng: np.random.Generator, moves: Array | None = None) -> tuple[Array, Array]:
         """Return others, drawn around those of `start`."""
         _, transition = self.start(moves)
         weights = np.asarray(rng.gamma(1.0 + 4.0 * transition), dtype=np.float64)
-        drawn = self._moves.spread(weights + np.finfo(float).tiny)
+        drawn = self.moves.spread(weights + np.finfo(float).tiny)
         return self.first(rng.gamma(2.0, size=self.n_regimes), drawn), drawn
 
     def checked(self, initial: Array, transition: Array) -> tuple[Array, Array]:
         """Return probabilities that a user gave, or `InputError` if they are none or not of the forms."""
-        moves = self._moves.checked(transition, "start['transition_matrix']")
-        if self._firsts is None:
+        moves = self.moves.checked(transition, "start['transition_matrix']")
+        if self.firsts is None:
             return stationary_probabilities(moves), moves
-        return self._firsts.checked(initial, "start['initial_probabilities']"), moves
+        return self.firsts.checked(initial, "start['initial_probabilities']"), moves
 
     def most_likely(
         self, initial_counts: Array, transition_counts: Array, initial: Array, transition: Array
@@ -122,9 +137,9 @@ class Chain:
         Closed forms, but for a stationary start, where π follows A: there steps that gain climb from the better of
         `transition` and the closed form without π, to where the gradient is zero.
         """
-        moves = self._moves.most_likely(transition_counts, transition)
-        if self._firsts is not None:
-            return self._firsts.most_likely(initial_counts[None], initial[None])[0], moves
+        moves = self.moves.most_likely(transition_counts, transition)
+        if self.firsts is not None:
+            return self.firsts.most_likely(initial_counts[None], initial[None])[0], moves
         moves = self._climbed(initial_counts, transition_counts, transition, moves)
         return stationary_probabilities(moves), moves
 
@@ -149,7 +164,7 @@ class Chain:
 
     def _direction(self, initial_counts: Array, counts: Array, moves: Array) -> Array:
         """Return the step; the gradient of Σ n_k log π_k is by d π = π dA (I - A + 1 π')^-1."""
-        free = self._moves.free
+        free = self.moves.free
         stationary = stationary_probabilities(moves)
         ratio = np.where(initial_counts > 0.0, initial_counts / np.where(stationary > 0.0, stationary, 1.0), 0.0)
         resolved = np.linalg.lstsq(np.eye(len(moves)) - moves + stationary, ratio, rcond=None)[0]
@@ -159,7 +174,20 @@ class Chain:
         total = np.where(free, counts, 0.0).sum(axis=1, keepdims=True)
         seen = (total > 0.0) & (shares > 0.0)
         centred = own - inside / np.where(seen, shares, 1.0) * own.sum(axis=1, keepdims=True)
-        return np.where(seen, centred * self._moves.left[:, None] / np.where(seen, total, 1.0), 0.0)
+        return np.where(seen, centred * self.moves.left[:, None] / np.where(seen, total, 1.0), 0.0)
+
+
+def named_shares(chain: Chain, prefix: str = "") -> dict[str, Shares]:
+    """Return the shares of a chain by the names of the parameters, the initial ones if they have numbers of their own.
+
+    Examples
+    --------
+    >>> from kalman_em import Full
+    >>> list(named_shares(Chain(2, Stationary(), Full()), "regime_"))
+    ['regime_transition_matrix']
+    """
+    own = {} if chain.firsts is None else {f"{prefix}initial_probabilities": chain.firsts}
+    return own | {f"{prefix}transition_matrix": chain.moves}
 
 
 def chain_height(initial_counts: Array, transition_counts: Array, initial: Array, transition: Array) -> float:

@@ -80,6 +80,31 @@ class ComponentStep:
         ]
         return np.array(covs)
 
+    def free_numbers(self, covs: Array) -> Array:
+        """Return the free numbers of covariances (K, p, p) of the form.
+
+        Raises
+        ------
+        InputError
+            If the form does not say how covariances depend on numbers.
+        """
+        self._check_family()
+        each = covs[:1] if self.is_shared else covs
+        return np.concatenate([np.zeros(0), *(self._step.free(cov) for cov in each if self._step.n_free)])
+
+    def with_numbers(self, covs: Array, numbers: Array) -> Array:
+        """Return the covariances (K, p, p) with these numbers, `covs` where nothing is free."""
+        if self._step.n_free == 0:
+            return covs
+        found = [self._step.at(own) for own in numbers.reshape(-1, self._step.n_free)]
+        return np.array(found * self.n_components if self.is_shared else found)
+
+    def _check_family(self) -> None:
+        if self._step.n_free and self._step.family is None:
+            raise InputError(
+                f"{self.name}: the form {type(self._step.form).__name__} does not say how it depends on its numbers"
+            )
+
     def check_of_form(self, covs: Array, name: str) -> None:
         """Raise `InputError` naming `name` unless `covs` (K, p, p) are covariances of the form."""
         kept = self.most_likely(np.ones(self.n_components), covs, covs)

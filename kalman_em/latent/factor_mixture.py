@@ -20,7 +20,7 @@ from kalman_em.latent.mixture import STARTS
 from kalman_em.latent.mixture_params import MixtureParams
 from kalman_em.latent.mixture_problem import MixtureProblem
 from kalman_em.latent.moments import Moments
-from kalman_em.latent.named import with_values
+from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.rows import patterned
 from kalman_em.observations import Panel
 
@@ -87,6 +87,23 @@ class FactorMixtureProblem(MixtureProblem):
         """Return weights, means, loadings and noise variances."""
         names = ("weights", "means", "loadings", "noise_variances")
         return {name: getattr(params, name) for name in names}
+
+    def with_numbers(self, params: MixtureParams, numbers: Array) -> FactorMixtureParams:
+        """Return parameters like `params` with these free numbers; `InputError` where there are none."""
+        old = cast(FactorMixtureParams, params)
+        means, weights, *own = taken_apart(numbers, self._numbers(old))
+        found = [
+            self.factors.with_numbers(loadings, noise, part)
+            for loadings, noise, part in zip(old.loadings, old.noise_variances, own, strict=True)
+        ]
+        shares = self._shares.with_numbers(old.weights[None], weights)[0]
+        return self._made(shares, means.reshape(old.means.shape), found)
+
+    def _numbers(self, params: MixtureParams) -> list[Array]:
+        old = cast(FactorMixtureParams, params)
+        pairs = zip(old.loadings, old.noise_variances, strict=True)
+        weights = self._shares.free_numbers(old.weights[None])
+        return [old.means.ravel(), weights, *(self.factors.free_numbers(*pair) for pair in pairs)]
 
     def _factored(self, params: MixtureParams) -> FactorMixtureParams:
         if isinstance(params, FactorMixtureParams):

@@ -18,7 +18,7 @@ from kalman_em.latent.gaussians import largest_move
 from kalman_em.latent.mixture_problem import posterior_moments
 from kalman_em.latent.mixture_starts import standardised
 from kalman_em.latent.moments import Moments, expected_log_density
-from kalman_em.latent.named import named_values, with_values
+from kalman_em.latent.named import named_values, taken_apart, with_values
 from kalman_em.latent.rows import PatternedRows
 
 
@@ -94,6 +94,18 @@ class FactorProblem:
     def named(self, params: FactorParams) -> Mapping[str, Array]:
         """Return mean, loadings and noise variances."""
         return named_values(params)
+
+    def free_numbers(self, params: FactorParams) -> Array:
+        """Return the free numbers: the mean, and those of loadings and noise."""
+        return np.concatenate(self._numbers(params))
+
+    def with_numbers(self, params: FactorParams, numbers: Array) -> FactorParams:
+        """Return parameters like `params` with these free numbers; `InputError` where there are none."""
+        mean, own = taken_apart(numbers, self._numbers(params))
+        return FactorParams(mean, *self.step.with_numbers(params.loadings, params.noise_variances, own))
+
+    def _numbers(self, params: FactorParams) -> list[Array]:
+        return [params.mean, self.step.free_numbers(params.loadings, params.noise_variances)]
 
     def _placed(self, shares: Any) -> FactorParams:
         # What is missing counts as the mean here, and in a start alone.

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 
 from kalman_em.arrays import Array, BoolArray
 from kalman_em.em.forms import Diagonal, Isotropic
@@ -85,6 +86,53 @@ class FactorStep:
     def at_edge(self, cov: Array, noise: Array) -> BoolArray:
         """Return which columns have no noise left, shape (p,)."""
         return np.asarray(noise <= 2.0 * EDGE * np.diagonal(cov))
+
+    def free_numbers(self, loadings: Array, noise: Array) -> Array:
+        """Return free numbers: loadings turned so that q rows are triangular, then noise variances off the edge."""
+        turned = loadings @ _turn(loadings, noise)
+        return np.concatenate([turned[_below(loadings, noise)], noise[self._live(loadings, noise)]])
+
+    def with_numbers(self, loadings: Array, noise: Array, numbers: Array) -> tuple[Array, Array]:
+        """Return loadings and noise variances with these numbers, the axes in the order and with the signs of
+        `loadings`."""
+        below, live = _below(loadings, noise), self._live(loadings, noise)
+        n = int(np.count_nonzero(below))
+        turned, variances = np.zeros_like(loadings), np.array(noise)
+        turned[below] = numbers[:n]
+        variances[live] = numbers[n:]
+        if self.is_isotropic:
+            variances[:] = variances[0]
+        if variances.min() <= 0.0:
+            raise InputError(f"noise_variances: expected all above 0, got {variances.min():.3g}")
+        _, axes = np.linalg.eigh(turned.T @ (turned / variances[:, None]))
+        moved = turned @ axes[:, ::-1]
+        along = np.einsum("pq,pq,p->q", moved, loadings, 1.0 / variances)
+        return moved * np.where(along < 0.0, -1.0, 1.0), variances
+
+    def _live(self, loadings: Array, noise: Array) -> BoolArray:
+        """Return which noise variances are free numbers, shape (p,): the first of equal ones, none at the edge."""
+        live = ~self.at_edge(cov_of(loadings, noise), noise)
+        if self.is_isotropic:
+            live[1:] = False
+        return live
+
+
+def _pivots(loadings: Array, noise: Array) -> Array:
+    """Return q columns whose loadings, in units of noise, are far from dependent."""
+    return np.asarray(scipy.linalg.qr(loadings.T / np.sqrt(noise), mode="r", pivoting=True)[1][: loadings.shape[1]])
+
+
+def _turn(loadings: Array, noise: Array) -> Array:
+    """Return the rotation after which the loadings of the pivots are lower triangular, (q, q)."""
+    return np.asarray(np.linalg.qr(loadings[_pivots(loadings, noise)].T)[0])
+
+
+def _below(loadings: Array, noise: Array) -> BoolArray:
+    """Return which loadings are not 0 after the turn, shape (p, q)."""
+    below = np.ones(loadings.shape, dtype=bool)
+    for column, row in enumerate(_pivots(loadings, noise)):
+        below[row, column + 1 :] = False
+    return below
 
 
 def check_noise(noise: object) -> None:

@@ -18,16 +18,17 @@ from kalman_em.inference.regimes import (
     first_rows,
     smooth_regimes,
 )
-from kalman_em.latent.chain import Chain, chain_height
+from kalman_em.latent.chain import Chain, chain_height, named_shares
 from kalman_em.latent.covariances import ComponentStep
 from kalman_em.latent.emissions import log_densities, weighted_moments
 from kalman_em.latent.gaussians import largest_move
 from kalman_em.latent.hmm_params import HMMParams
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels
 from kalman_em.latent.moments import Moments, expected_log_density
-from kalman_em.latent.named import with_values
+from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.shares import Shares
 
 # Random segments of a series have this many rows on average, or a fiftieth of it if that is more.
 SEGMENT = 5
@@ -127,6 +128,25 @@ class HMMProblem:
         """Return the chain, means and covariances."""
         names = ("initial_probabilities", "transition_matrix", "means", "covs")
         return {name: getattr(params, name) for name in names}
+
+    def free_numbers(self, params: HMMParams) -> Array:
+        """Return the free numbers: means, those of the covariances and of the chain."""
+        return np.concatenate(self._numbers(params))
+
+    def with_numbers(self, params: HMMParams, numbers: Array) -> HMMParams:
+        """Return parameters like `params` with these free numbers; `InputError` where there are none."""
+        means, covs, chain = taken_apart(numbers, self._numbers(params))
+        initial, moves = self.chain.with_numbers(params.initial_probabilities, params.transition_matrix, chain)
+        return HMMParams(means.reshape(params.means.shape), self.step.with_numbers(params.covs, covs), initial, moves)
+
+    @property
+    def shares(self) -> Mapping[str, Shares]:
+        """The parameters that are shares with sum 1."""
+        return named_shares(self.chain)
+
+    def _numbers(self, params: HMMParams) -> list[Array]:
+        chain = self.chain.free_numbers(params.initial_probabilities, params.transition_matrix)
+        return [params.means.ravel(), self.step.free_numbers(params.covs), chain]
 
     def tempered(self, temperature: float) -> HMMProblem:
         """Return the problem in which paths are weighed by p(data, path)^(1/T).

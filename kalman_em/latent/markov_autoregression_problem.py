@@ -18,9 +18,9 @@ from kalman_em.inference.regimes import (
     first_rows,
     smooth_regimes,
 )
-from kalman_em.latent.chain import Chain, chain_height
+from kalman_em.latent.chain import Chain, chain_height, named_shares
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels
-from kalman_em.latent.named import named_values, with_values
+from kalman_em.latent.named import named_values, taken_apart, with_values
 from kalman_em.latent.regime_autoregression import (
     LaggedRows,
     LaggedSums,
@@ -33,6 +33,7 @@ from kalman_em.latent.regime_autoregression import (
 )
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.shares import Shares
 
 # How sure a start is of its first guess of the regimes.
 SURE = 0.8
@@ -138,6 +139,27 @@ class MarkovAutoregressionProblem:
     def named(self, params: MarkovAutoregressionParams) -> Mapping[str, Array]:
         """Return means, coefficients, variances and the chain."""
         return named_values(params)
+
+    def free_numbers(self, params: MarkovAutoregressionParams) -> Array:
+        """Return the free numbers: means, coefficients, variances, and those of the chain."""
+        return np.concatenate(self._numbers(params))
+
+    def with_numbers(self, params: MarkovAutoregressionParams, numbers: Array) -> MarkovAutoregressionParams:
+        """Return parameters like `params` with these free numbers; `InputError` where there are none."""
+        means, coefficients, variances, chain = taken_apart(numbers, self._numbers(params))
+        initial, moves = self.chain.with_numbers(params.initial_probabilities, params.transition_matrix, chain)
+        return MarkovAutoregressionParams(
+            means, coefficients.reshape(params.coefficients.shape), variances, initial, moves
+        )
+
+    @property
+    def shares(self) -> Mapping[str, Shares]:
+        """The parameters that are shares with sum 1."""
+        return named_shares(self.chain)
+
+    def _numbers(self, params: MarkovAutoregressionParams) -> list[Array]:
+        chain = self.chain.free_numbers(params.initial_probabilities, params.transition_matrix)
+        return [params.means, params.coefficients.ravel(), params.variances, chain]
 
     def tempered(self, temperature: float) -> MarkovAutoregressionProblem:
         """Return the problem in which paths are weighed by p(data, path)^(1/T); at 0 the most probable alone counts."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray
-from kalman_em.em.forms import Fixed
+from kalman_em.em.forms import Fixed, Full
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.latent.covariances import ComponentStep
 from kalman_em.latent.emissions import log_densities, moments_of, views
@@ -18,8 +18,10 @@ from kalman_em.latent.mixture_params import MixtureParams
 from kalman_em.latent.mixture_prior import LaidPrior
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels, gaussians_at_rows
 from kalman_em.latent.moments import Moments, combined, expected_log_density
-from kalman_em.latent.named import with_values
+from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.shares import Shares
+from kalman_em.latent.shares import shares_of as laid_shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,24 @@ class MixtureProblem:
         """Return means, covariances and weights."""
         return {"weights": params.weights, "means": params.means, "covs": params.covs}
 
+    def free_numbers(self, params: MixtureParams) -> Array:
+        """Return the free numbers: means, those of the covariances, and logarithms of ratios of weights."""
+        return np.concatenate(self._numbers(params))
+
+    def with_numbers(self, params: MixtureParams, numbers: Array) -> MixtureParams:
+        """Return parameters like `params` with these free numbers; `InputError` where there are none."""
+        means, covs, weights = taken_apart(numbers, self._numbers(params))
+        return MixtureParams(
+            means.reshape(params.means.shape),
+            self.step.with_numbers(params.covs, covs),
+            self._shares.with_numbers(params.weights[None], weights)[0],
+        )
+
+    @property
+    def shares(self) -> Mapping[str, Shares]:
+        """The parameters that are shares with sum 1."""
+        return {"weights": self._shares}
+
     def tempered(self, temperature: float) -> MixtureProblem:
         """Return the problem in which shares are those at `temperature`.
 
@@ -149,6 +169,15 @@ class MixtureProblem:
         check_possible(scores, np.arange(self.rows.n_rows))
         shares, heights = shares_of(scores, 1.0)
         return shares.T, heights
+
+    @property
+    def _shares(self) -> Shares:
+        form = Full() if self.weights is None else Fixed(self.weights)
+        return laid_shares(form, (self.step.n_components,), "weights")
+
+    def _numbers(self, params: MixtureParams) -> list[Array]:
+        weights = self._shares.free_numbers(params.weights[None])
+        return [params.means.ravel(), self.step.free_numbers(params.covs), weights]
 
     def _weights(self, counts: Array) -> Array:
         if self.weights is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.problem import EMProblem, Expectations
+from kalman_em.latent.shares import Shares
 from kalman_em.observations import Panel
 
 LatentParams = TypeVar("LatentParams")
@@ -50,6 +51,26 @@ class HasPrior(Protocol):
 
     def log_prior(self, params: Any) -> float:
         """Return the log prior density at `params`, up to a constant."""
+        ...
+
+
+@runtime_checkable
+class HasShares(Protocol):
+    """A problem some of whose parameters are shares with sum 1, any of which may end at 0."""
+
+    @property
+    def shares(self) -> Mapping[str, Shares]:
+        """Return the forms of these parameters, by name."""
+        ...
+
+
+@runtime_checkable
+class LacksErrors(Protocol):
+    """A problem whose objective has no curvature that standard errors could come from."""
+
+    @property
+    def why_no_errors(self) -> str:
+        """Return why, in a sentence; "" if it has."""
         ...
 
 

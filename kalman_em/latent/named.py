@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
+
+import numpy as np
 
 from kalman_em.arrays import Array, as_floats, check_shape
 from kalman_em.errors import InputError, unknown_name
@@ -15,6 +17,18 @@ Params = TypeVar("Params")
 def named_values(params: Any) -> dict[str, Array]:
     """Return the fields of a dataclass of arrays by name."""
     return {field.name: getattr(params, field.name) for field in fields(params) if field.init}
+
+
+def taken_apart(numbers: Array, parts: Sequence[Array]) -> list[Array]:
+    """Return consecutive pieces of `numbers` that are as long as these parts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [one.tolist() for one in taken_apart(np.arange(3.0), [np.zeros(2), np.zeros(1)])]
+    [[0.0, 1.0], [2.0]]
+    """
+    return np.split(numbers, np.cumsum([len(part) for part in parts])[:-1])
 
 
 def with_values(params: Params, given: Mapping[str, Any]) -> Params:

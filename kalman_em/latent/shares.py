@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, as_floats, check_shape, frozen
+from kalman_em.arrays import Array, BoolArray, IntArray, as_floats, check_shape, frozen
 from kalman_em.em.forms import coefficient_form
 from kalman_em.errors import InputError
 
@@ -18,6 +19,8 @@ ROUNDING = 1e-6
 @dataclass(frozen=True, eq=False)
 class Shares:
     """Rows of K probabilities: known entries, and free ones that share what the known leave.
+
+    As free numbers they are logarithms of ratios: every vector of them is admissible.
 
     Attributes
     ----------
@@ -50,6 +53,34 @@ class Shares:
         seen = totals > 0.0
         shared = counted / np.where(seen, totals, 1.0) * self.left[:, None]
         return np.where(self.free, np.where(seen, shared, near), self.known)
+
+    def free_numbers(self, rows: Array) -> Array:
+        """Return log(p_j / p_i) for the free shares of each row, p_i the largest of them; one at 0 has no number."""
+        return np.concatenate([np.zeros(0), *(np.log(row[others] / row[top]) for row, top, others in self._live(rows))])
+
+    def with_numbers(self, rows: Array, numbers: Array) -> Array:
+        """Return rows like `rows` (n, K) whose shares have these numbers; those at 0 stay there."""
+        weights, first = np.where(rows > 0.0, self.free, 0.0), 0
+        for number, (_, top, others) in enumerate(self._live(rows)):
+            own = numbers[first : first + len(others)]
+            # No number is lost in the largest.
+            highest = float(own.max(initial=0.0))
+            weights[number, others], weights[number, top] = np.exp(own - highest), np.exp(-highest)
+            first += len(others)
+        return self.most_likely(weights, rows)
+
+    def without(self, rows: Array, row: int, column: int) -> Array:
+        """Return the rows with one free share at 0, the others of its row in proportion."""
+        weights = np.where(self.free, rows, 0.0)
+        weights[row, column] = 0.0
+        return self.most_likely(weights, rows)
+
+    def _live(self, rows: Array) -> Iterator[tuple[Array, int, IntArray]]:
+        """Yield each row with its largest free share and the other free ones above 0."""
+        for row, free in zip(rows, self.free, strict=True):
+            live = np.flatnonzero(free & (row > 0.0))
+            top = int(live[row[live].argmax()]) if len(live) else 0
+            yield row, top, live[live != top]
 
     def spread(self, weights: Array) -> Array:
         """Return rows whose free entries are in the proportions of positive `weights`."""

@@ -64,8 +64,9 @@ class SwitchingLinearGaussian:
     -----
     No E-step is exact here. ``"kim"`` replaces the mixture of Gaussians that a state is, given its regime, by one at
     every row, and going back tells regimes apart at the mean of the state that follows (Barber's expectation
-    correction): mostly the more accurate, but its likelihood is no bound, and a step of EM may lower it; the run then
-    ends as ``objective_fell`` with the best parameters found, which need not be where the likelihood is highest.
+    correction): mostly the more accurate, but its likelihood is no bound, and steps of EM need not raise it. Where one
+    gains less than 0.01, quasi-Newton steps climb it from there: it never falls, and ends where its gradient vanishes,
+    a maximum of the approximate likelihood as Kim maximised it.
     ``"variational"`` takes states and regimes as independent given the data: it is too sure of regimes, and more often
     ends in a poor optimum, but its objective is a lower bound of the log-likelihood and never falls.
 

@@ -55,6 +55,23 @@ class RegressionStep:
         switched = matrices if len(self.coefficients) > 1 else matrices[0]
         return switched, covs if self.noise_switches else covs[0]
 
+    def free_numbers(self, matrix: Array, cov: Array) -> Array:
+        """Return the free numbers of coefficients and noise, each of one for all regimes or of one for each."""
+        matrices, covs = ([one] if one.ndim == 2 else list(one) for one in (matrix, cov))
+        own = [constraint.free(one) for constraint, one in zip(self.coefficients, matrices, strict=True)]
+        return np.concatenate([*own, *([] if self.fixed_noise is not None else map(self.noise.free, covs))])
+
+    def with_numbers(self, matrix: Array, cov: Array, numbers: Array) -> tuple[Array, Array]:
+        """Return coefficients and noise with these numbers, of the shapes of `matrix` and `cov`."""
+        n = sum(one.n_free for one in self.coefficients)
+        own = np.split(numbers[:n], np.cumsum([one.n_free for one in self.coefficients])[:-1])
+        found = np.array([one.at(part) for one, part in zip(self.coefficients, own, strict=True)])
+        if self.fixed_noise is None:
+            cov = np.array([self.noise.at(part) for part in numbers[n:].reshape(-1, self.noise.n_free)]).reshape(
+                cov.shape
+            )
+        return found.reshape(matrix.shape), cov
+
     def height(self, sums: RegressionSums, matrices: Array, covs: Array) -> float:
         """Return the expected log density of the responses, less a constant."""
         total = 0.0

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray
+from kalman_em.em.forms import Full
+from kalman_em.em.noise import NoiseStep
+from kalman_em.em.quasi_newton import ascended
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.regimes import first_rows
 from kalman_em.inference.switching_loops import (
@@ -19,15 +22,18 @@ from kalman_em.inference.switching_loops import (
     kim_filter,
     kim_smoother,
 )
-from kalman_em.latent.chain import Chain, chain_height
-from kalman_em.latent.named import with_values
+from kalman_em.latent.chain import Chain, chain_height, named_shares
+from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.shares import Shares
 from kalman_em.latent.switching_m_step import RegressionStep
 from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, SwitchingParams
 from kalman_em.latent.switching_rows import RegressionSums, observation_sums, whitened
 from kalman_em.linalg import symmetrised
 
+# A step of EM that raises the approximate log-likelihood by less than this is slow, or goes to another end.
+SLOW = 0.01
 NAMES = (
     *("transition_matrix", "transition_cov", "observation_matrix", "observation_cov", "initial_mean", "initial_cov"),
     *("regime_initial_probabilities", "regime_transition_matrix"),
@@ -60,7 +66,9 @@ class KimFiltered:
 class KimProblem:
     """EM by Kim's filter, and his smoother with the expectation correction (`kalman_em.inference.switching_loops`).
 
-    The objective is the approximate log-likelihood of the filter, which a step may lower.
+    The objective is the approximate log-likelihood of the filter. A step of EM is one up only as far as the
+    approximation is good: where it gains next to nothing, quasi-Newton steps climb the objective itself from there, as
+    Kim did from the start, to where its gradient vanishes.
     """
 
     rows: PatternedRows
@@ -107,6 +115,22 @@ class KimProblem:
         return expectations, float(filtered.log_likelihoods.sum())
 
     def m_step(self, params: SwitchingParams, expectations: SwitchingExpectations) -> SwitchingParams:
+        """Return those of `most_likely` if they raise the objective, else where quasi-Newton steps lead on it."""
+        moved = self.most_likely(params, expectations)
+        reached = self.height(moved)
+        gain = reached - self.height(params)
+        if gain >= SLOW:
+            return moved
+        best = moved if gain > 0.0 else params
+        numbers = self.free_numbers(best)
+        climbed = ascended(lambda tried: self.height(self.with_numbers(best, tried)), numbers)
+        return best if np.array_equal(climbed, numbers) else self.with_numbers(best, climbed)
+
+    def height(self, params: SwitchingParams) -> float:
+        """Return the approximate log-likelihood."""
+        return float(self.filtered(params)[0].log_likelihoods.sum())
+
+    def most_likely(self, params: SwitchingParams, expectations: SwitchingExpectations) -> SwitchingParams:
         """Return the parameters that maximise the expected complete log-likelihood, in turn where they depend on
         one another (ECM)."""
         moved: dict[str, Any] = {}
@@ -219,6 +243,43 @@ class KimProblem:
         """Return the matrices, the first state and the chain."""
         return {name: getattr(params, name) for name in NAMES}
 
+    def free_numbers(self, params: SwitchingParams) -> Array:
+        """Return the free numbers: those of the two equations, of the first state, and of the chain."""
+        return np.concatenate(self._numbers(params))
+
+    def with_numbers(self, params: SwitchingParams, numbers: Array) -> SwitchingParams:
+        """Return parameters like `params` with these free numbers; `InputError` where there are none."""
+        transition, observation, mean, cov, chain = taken_apart(numbers, self._numbers(params))
+        moved: dict[str, Any] = {}
+        for step, own, (matrix, cov_name) in (
+            (self.transition, transition, ("transition_matrix", "transition_cov")),
+            (self.observation, observation, ("observation_matrix", "observation_cov")),
+        ):
+            found = step.with_numbers(getattr(params, matrix), getattr(params, cov_name), own)
+            moved |= dict(zip((matrix, cov_name), found, strict=True))
+        if self.learns_mean:
+            moved["initial_mean"] = mean
+        if self.learns_cov:
+            moved["initial_cov"] = _first_cov(self.state_dim).at(cov)
+        initial, moves = self.chain.with_numbers(
+            params.regime_initial_probabilities, params.regime_transition_matrix, chain
+        )
+        return replace(params, **moved, regime_initial_probabilities=initial, regime_transition_matrix=moves)
+
+    @property
+    def shares(self) -> Mapping[str, Shares]:
+        """The parameters that are shares with sum 1."""
+        return named_shares(self.chain, "regime_")
+
+    def _numbers(self, params: SwitchingParams) -> list[Array]:
+        return [
+            self.transition.free_numbers(params.transition_matrix, params.transition_cov),
+            self.observation.free_numbers(params.observation_matrix, params.observation_cov),
+            params.initial_mean if self.learns_mean else np.zeros(0),
+            _first_cov(self.state_dim).free(params.initial_cov) if self.learns_cov else np.zeros(0),
+            self.chain.free_numbers(params.regime_initial_probabilities, params.regime_transition_matrix),
+        ]
+
     def posterior(self, params: SwitchingParams) -> RegimePosterior:
         """Return the probabilities of the regimes by Kim's filter and smoother."""
         filtered, scratch = self.filtered(params)
@@ -262,6 +323,10 @@ class KimProblem:
     def _is_free(self, name: str) -> bool:
         step = self.transition if name.startswith("transition") else self.observation
         return step.fixed_noise is None if name in COVARIANCES else any(one.n_free for one in step.coefficients)
+
+
+def _first_cov(state_dim: int) -> NoiseStep:
+    return NoiseStep(Full(), state_dim, "initial_cov")
 
 
 def empty_moments(n: int, K: int, d: int) -> SwitchingMoments:

@@ -78,6 +78,13 @@ class TopicProblem:
     word_prior: float | None
 
     @property
+    def why_no_errors(self) -> str:
+        """Why there are no standard errors."""
+        if self.document_prior is None and self.word_prior is None:
+            return "topics and shares mostly lie at the edge of what they may be, where curvature says nothing"
+        return "parameters of Dirichlet distributions are no estimates: their own spread says how sure they are"
+
+    @property
     def n_parameters(self) -> int:
         """Probabilities that are learnt; those with a prior are integrated out."""
         K, V, D = self.n_topics, self.corpus.obs_dim, self.corpus.n_documents

@@ -38,6 +38,11 @@ class VariationalProblem:
     temperature: float = 1.0
 
     @property
+    def why_no_errors(self) -> str:
+        """Why there are no standard errors."""
+        return "the posterior of a Bayesian mixture says itself how sure it is of every parameter"
+
+    @property
     def n_parameters(self) -> int:
         """Means, covariances and weights, as of the mixture that is not Bayesian."""
         K = self.step.n_components

@@ -46,6 +46,11 @@ class VariationalProblem(KimProblem):
     rises in every sweep and M-step. `SwitchingParams.shares` hold q(z) from one E-step to the next.
     """
 
+    @property
+    def why_no_errors(self) -> str:
+        """Why there are no standard errors."""
+        return "the curvature of a variational bound is too sure of the parameters; use approximation='kim'"
+
     def e_step(self, params: SwitchingParams) -> tuple[SwitchingExpectations, float]:
         """Return the expectations under q after three sweeps from `params.shares`, and the bound."""
         seen = self.seen(params)
@@ -72,7 +77,7 @@ class VariationalProblem(KimProblem):
 
     def m_step(self, params: SwitchingParams, expectations: SwitchingExpectations) -> SwitchingParams:
         """Return the parameters that raise the bound at this q, which they carry on."""
-        return replace(super().m_step(params, expectations), shares=expectations.shares)
+        return replace(self.most_likely(params, expectations), shares=expectations.shares)
 
     def expected_gain(self, old: SwitchingParams, new: SwitchingParams, expectations: SwitchingExpectations) -> float:
         """Return how much the bound rises at this q."""

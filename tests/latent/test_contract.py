@@ -186,6 +186,20 @@ def test_the_number_of_parameters_is_that_of_free_directions(case):
     assert np.count_nonzero(singular > 1e-10 * singular[0]) == problem.n_parameters
 
 
+def test_free_numbers_are_as_many_and_lead_back(case):
+    problem, end = case.problem, case.em.params
+    if isinstance(case.model, kem.VariationalMixture):
+        pytest.skip("its parameters are those of a posterior")
+    numbers = problem.free_numbers(end)
+    assert len(numbers) == problem.n_parameters
+    back = problem.named(problem.with_numbers(end, numbers))
+    for name, value in problem.named(end).items():
+        np.testing.assert_allclose(back[name], value, rtol=1e-9, atol=1e-12)
+    # Any of them is admissible a little further, and says something else.
+    moved = problem.named(problem.with_numbers(end, numbers * (1.0 + 1e-4)))
+    assert any(not np.array_equal(moved[name], back[name]) for name in back)
+
+
 def test_a_row_of_nan_says_nothing(case):
     values = case.panel[0].values
     padded = np.concatenate([values, np.full((1, values.shape[1]), np.nan)])

@@ -174,6 +174,29 @@ def test_variational_em_never_falls(switching):
     assert fitted.em.stop_reason in ("converged", "max_iterations")
 
 
+def test_kims_objective_never_falls_and_ends_where_its_gradient_vanishes():
+    values, _ = target()
+    model = kem.SwitchingLinearGaussian(
+        2, 2, 1, transition_matrix=kem.Fixed([[1.0, 1.0], [0.0, 1.0]]),
+        transition_cov=kem.Scaled(np.array([[1.0 / 3.0, 0.5], [0.5, 1.0]])), observation_matrix=kem.Fixed([[1.0, 0.0]]),
+    )  # fmt: skip
+    fitted = kem.fit(model, values)
+    assert fitted.em.stop_reason.is_converged
+    assert fitted.em.n_falls == 0
+    problem, end = fitted.problem, fitted.em.params
+    numbers = problem.free_numbers(end)
+    assert len(numbers) == problem.n_parameters == 5
+    errors = np.sqrt(np.diagonal(fitted.standard_errors.cov))
+    for k, error in enumerate(errors):
+        step = 1e-3 * error * np.eye(5)[k]
+        up, down = (problem.e_step(problem.with_numbers(end, numbers + sign * step))[1] for sign in (1.0, -1.0))
+        # A slope of so much in the log-likelihood for a move of one standard error.
+        assert abs(up - down) / 2e-3 < 1e-3
+    # Steps of EM alone settle lower: the approximation has another fixed point than its likelihood has a maximum.
+    again = problem.most_likely(end, problem.e_step(end)[0])
+    assert problem.e_step(again)[1] < fitted.log_likelihood
+
+
 @pytest.mark.parametrize("switching", [("transition_cov",), EVERYTHING])
 def test_the_m_step_is_a_maximum(switching):
     params, values = some_params(switching=switching), some_rows(60, seed=3)
@@ -182,7 +205,7 @@ def test_the_m_step_is_a_maximum(switching):
     )
     problem = model.problem(to_panel(values))
     expectations, _ = problem.e_step(params)
-    best = problem.m_step(params, expectations)
+    best = problem.most_likely(params, expectations)
     height = problem.expected(best, expectations)
     assert height > problem.expected(params, expectations)
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from kalman_em.linalg import square_roots
 
 SAID = {
     "kim": "Approximate: at every row the state of each regime is collapsed to one Gaussian (Kim; Barber going back); "
-    "the log-likelihood is that of the filter, no bound.",
+    "the log-likelihood is that of the filter, no bound; where steps of EM gain little, quasi-Newton steps climb it.",
     "variational": "Approximate: states and regimes are independent given the data (variational); the log-likelihood "
     "is a lower bound of the true one.",
 }
