@@ -48,7 +48,7 @@ def test_the_m_step_is_the_numerical_maximum(initial, transition):
     # What is impossible is not counted.
     counts = np.where(begin[1] > 0.0, COUNTS, 0.0)
     first, moves = chain.most_likely(FIRSTS, counts, *begin)
-    expected_first, expected_moves = numerical(initial, chain._moves)
+    expected_first, expected_moves = numerical(initial, chain.moves)
     np.testing.assert_allclose(moves, expected_moves, atol=2e-6)
     np.testing.assert_allclose(first, expected_first, atol=2e-6)
     np.testing.assert_allclose(moves.sum(axis=1), 1.0, atol=1e-14)
