@@ -112,11 +112,16 @@ def _memory_table(memory: Sequence[Mapping[str, Any]]) -> str:
 
 def _startup_table(startup: Mapping[str, Any]) -> str:
     rows = [
-        [name, f"{seconds:.2f}", f"{startup['targets'][name]:g}" if name in startup["targets"] else "", includes]
+        [
+            name,
+            f"{seconds:.2f}",
+            f"{startup['processor_seconds'][name]:.2f}",
+            f"{startup['targets'][name]:g}" if name in startup["targets"] else "",
+            startup["includes"][name],
+        ]
         for name, seconds in startup["seconds"].items()
-        for includes in [startup["includes"][name]]
     ]
-    return _table(["", "seconds", "target", "what it includes"], rows)
+    return _table(["", "seconds", "of processor", "target", "what it includes"], rows)
 
 
 def _time_table(workloads: Sequence[Mapping[str, Any]]) -> str:

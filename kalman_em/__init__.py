@@ -2,100 +2,160 @@
 
 `fit` learns a model from data; `kalman_filter` and `rts_smoother` run one whose matrices are known; `run_em` runs
 EM on any problem with an `e_step` and an `m_step`.
+
+A name is loaded when it is first asked for, with what it needs: `import kalman_em` alone loads nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from kalman_em.diagnostics import nees
-from kalman_em.em.accelerated import accelerated
-from kalman_em.em.forms import (
-    BlockDiagonal,
-    Diagonal,
-    Diffuse,
-    EqualVarCov,
-    Fixed,
-    Full,
-    Isotropic,
-    Known,
-    LeftToRight,
-    Partly,
-    Pattern,
-    PerSeries,
-    Scaled,
-    Shared,
-    Stationary,
-)
-from kalman_em.em.information import observed_information
-from kalman_em.em.loop import run_em
-from kalman_em.em.problem import EMProblem
-from kalman_em.em.restarts import run_starts
-from kalman_em.em.result import EMIteration, EMResult
-from kalman_em.em.stochastic import Stochastic
-from kalman_em.em.stopping import Stopping, StopReason
-from kalman_em.em.variants import Annealed, Hard, Incremental
-from kalman_em.errors import InputError, NumericalError
-from kalman_em.fitting.fit import fit
-from kalman_em.fitting.fit_each import fit_each
-from kalman_em.fitting.latent.factor_fit import FactorFit
-from kalman_em.fitting.latent.latent_fit import LatentFit
-from kalman_em.fitting.latent.mixture_fit import MixtureFit
-from kalman_em.fitting.latent.stream import MixtureStream
-from kalman_em.fitting.latent.topic_fit import TopicFit
-from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
-from kalman_em.fitting.panel_fit import PanelFit
-from kalman_em.fitting.result import Fit
-from kalman_em.forecasting import Forecast
-from kalman_em.frames import sensor_columns
-from kalman_em.inference.kalman import kalman_filter, rts_smoother
-from kalman_em.inference.online import predict, update
-from kalman_em.inference.prediction import predict_rows
-from kalman_em.inference.simulation import sample_states, simulate
-from kalman_em.inference.stationary import stationary_moments
-from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
-from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
-from kalman_em.latent.gaussian_hmm import GaussianHMM
-from kalman_em.latent.markov_autoregression import MarkovAutoregression
-from kalman_em.latent.mixture import GaussianMixture
-from kalman_em.latent.mixture_prior import MixturePrior
-from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
-from kalman_em.latent.topic_model import TopicModel
-from kalman_em.latent.variational_mixture import VariationalMixture
-from kalman_em.leaves import leaf
-from kalman_em.models.autoregression import Autoregression
-from kalman_em.models.continuous_time import ContinuousTime
-from kalman_em.models.cycle import Cycle
-from kalman_em.models.damped_trend import DampedTrend
-from kalman_em.models.dynamic_factor import DynamicFactor
-from kalman_em.models.intervention import Intervention
-from kalman_em.models.irregular import Irregular
-from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
-from kalman_em.models.linear_gaussian import LinearGaussian
-from kalman_em.models.local_level import LocalLevel
-from kalman_em.models.local_linear_trend import LocalLinearTrend
-from kalman_em.models.maneuvers import CoordinatedTurn, CorrelatedRandomWalk, Singer
-from kalman_em.models.regression import Regression, TimeVaryingRegression
-from kalman_em.models.seasonal import Seasonal
-from kalman_em.models.smooth_trend import SmoothTrend
-from kalman_em.models.structural import Structural
-from kalman_em.models.vector_autoregression import VectorAutoregression
-from kalman_em.observations import Observations, Panel
-from kalman_em.posteriors import FilteredStates, SmoothedStates
-from kalman_em.systems import LinearGaussianSystem
+from kalman_em.leaves import module_of
 from kalman_em.version import VERSION
 
 if TYPE_CHECKING:
     from kalman_em import crosscheck, datasets, plotting
+    from kalman_em.diagnostics import nees
+    from kalman_em.em.accelerated import accelerated
+    from kalman_em.em.forms import (
+        BlockDiagonal,
+        Diagonal,
+        Diffuse,
+        EqualVarCov,
+        Fixed,
+        Full,
+        Isotropic,
+        Known,
+        LeftToRight,
+        Partly,
+        Pattern,
+        PerSeries,
+        Scaled,
+        Shared,
+        Stationary,
+    )
+    from kalman_em.em.information import observed_information
+    from kalman_em.em.loop import run_em
+    from kalman_em.em.problem import EMProblem
+    from kalman_em.em.restarts import run_starts
+    from kalman_em.em.result import EMIteration, EMResult
+    from kalman_em.em.stochastic import Stochastic
+    from kalman_em.em.stopping import Stopping, StopReason
+    from kalman_em.em.variants import Annealed, Hard, Incremental
+    from kalman_em.errors import InputError, NumericalError
+    from kalman_em.fitting.fit import fit
+    from kalman_em.fitting.fit_each import fit_each
+    from kalman_em.fitting.latent.factor_fit import FactorFit
+    from kalman_em.fitting.latent.latent_fit import LatentFit
+    from kalman_em.fitting.latent.mixture_fit import MixtureFit
+    from kalman_em.fitting.latent.stream import MixtureStream
+    from kalman_em.fitting.latent.topic_fit import TopicFit
+    from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
+    from kalman_em.fitting.panel_fit import PanelFit
+    from kalman_em.fitting.result import Fit
+    from kalman_em.forecasting import Forecast
+    from kalman_em.frames import sensor_columns
+    from kalman_em.inference.kalman import kalman_filter, rts_smoother
+    from kalman_em.inference.online import predict, update
+    from kalman_em.inference.prediction import predict_rows
+    from kalman_em.inference.simulation import sample_states, simulate
+    from kalman_em.inference.stationary import stationary_moments
+    from kalman_em.latent.factor_analysis import FactorAnalysis, PrincipalComponents
+    from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
+    from kalman_em.latent.gaussian_hmm import GaussianHMM
+    from kalman_em.latent.markov_autoregression import MarkovAutoregression
+    from kalman_em.latent.mixture import GaussianMixture
+    from kalman_em.latent.mixture_prior import MixturePrior
+    from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
+    from kalman_em.latent.topic_model import TopicModel
+    from kalman_em.latent.variational_mixture import VariationalMixture
+    from kalman_em.models.autoregression import Autoregression
+    from kalman_em.models.continuous_time import ContinuousTime
+    from kalman_em.models.cycle import Cycle
+    from kalman_em.models.damped_trend import DampedTrend
+    from kalman_em.models.dynamic_factor import DynamicFactor
+    from kalman_em.models.intervention import Intervention
+    from kalman_em.models.irregular import Irregular
+    from kalman_em.models.kinematic import ConstantAcceleration, ConstantVelocity, RandomWalk
+    from kalman_em.models.linear_gaussian import LinearGaussian
+    from kalman_em.models.local_level import LocalLevel
+    from kalman_em.models.local_linear_trend import LocalLinearTrend
+    from kalman_em.models.maneuvers import CoordinatedTurn, CorrelatedRandomWalk, Singer
+    from kalman_em.models.regression import Regression, TimeVaryingRegression
+    from kalman_em.models.seasonal import Seasonal
+    from kalman_em.models.smooth_trend import SmoothTrend
+    from kalman_em.models.structural import Structural
+    from kalman_em.models.vector_autoregression import VectorAutoregression
+    from kalman_em.observations import Observations, Panel
     from kalman_em.persistence import load
+    from kalman_em.posteriors import FilteredStates, SmoothedStates
+    from kalman_em.systems import LinearGaussianSystem
 
 __version__ = VERSION
 
-# Names that live in a leaf: the leaf is loaded when the name is first asked for.
-_IN_LEAVES = {
-    "crosscheck": ("crosscheck", None),
-    "datasets": ("datasets", None),
-    "plotting": ("plotting", None),
-    "load": ("persistence", "load"),
+# The names of every module that has public ones; `tests/test_public_names.py` holds them against the imports above.
+_NAMES_OF = {
+    "diagnostics": "nees",
+    "em.accelerated": "accelerated",
+    "em.forms": "BlockDiagonal Diagonal Diffuse EqualVarCov Fixed Full Isotropic "
+    "Known LeftToRight Partly Pattern PerSeries Scaled Shared Stationary",
+    "em.information": "observed_information",
+    "em.loop": "run_em",
+    "em.problem": "EMProblem",
+    "em.restarts": "run_starts",
+    "em.result": "EMIteration EMResult",
+    "em.stochastic": "Stochastic",
+    "em.stopping": "Stopping StopReason",
+    "em.variants": "Annealed Hard Incremental",
+    "errors": "InputError NumericalError",
+    "fitting.fit": "fit",
+    "fitting.fit_each": "fit_each",
+    "fitting.latent.factor_fit": "FactorFit",
+    "fitting.latent.latent_fit": "LatentFit",
+    "fitting.latent.mixture_fit": "MixtureFit",
+    "fitting.latent.stream": "MixtureStream",
+    "fitting.latent.topic_fit": "TopicFit",
+    "fitting.latent.variational_fit": "VariationalMixtureFit",
+    "fitting.panel_fit": "PanelFit",
+    "fitting.result": "Fit",
+    "forecasting": "Forecast",
+    "frames": "sensor_columns",
+    "inference.kalman": "kalman_filter rts_smoother",
+    "inference.online": "predict update",
+    "inference.prediction": "predict_rows",
+    "inference.simulation": "sample_states simulate",
+    "inference.stationary": "stationary_moments",
+    "latent.factor_analysis": "FactorAnalysis PrincipalComponents",
+    "latent.factor_mixture": "MixtureOfFactorAnalysers",
+    "latent.gaussian_hmm": "GaussianHMM",
+    "latent.markov_autoregression": "MarkovAutoregression",
+    "latent.mixture": "GaussianMixture",
+    "latent.mixture_prior": "MixturePrior",
+    "latent.switching_linear_gaussian": "SwitchingLinearGaussian",
+    "latent.topic_model": "TopicModel",
+    "latent.variational_mixture": "VariationalMixture",
+    "models.autoregression": "Autoregression",
+    "models.continuous_time": "ContinuousTime",
+    "models.cycle": "Cycle",
+    "models.damped_trend": "DampedTrend",
+    "models.dynamic_factor": "DynamicFactor",
+    "models.intervention": "Intervention",
+    "models.irregular": "Irregular",
+    "models.kinematic": "ConstantAcceleration ConstantVelocity RandomWalk",
+    "models.linear_gaussian": "LinearGaussian",
+    "models.local_level": "LocalLevel",
+    "models.local_linear_trend": "LocalLinearTrend",
+    "models.maneuvers": "CoordinatedTurn CorrelatedRandomWalk Singer",
+    "models.regression": "Regression TimeVaryingRegression",
+    "models.seasonal": "Seasonal",
+    "models.smooth_trend": "SmoothTrend",
+    "models.structural": "Structural",
+    "models.vector_autoregression": "VectorAutoregression",
+    "observations": "Observations Panel",
+    "persistence": "load",
+    "posteriors": "FilteredStates SmoothedStates",
+    "systems": "LinearGaussianSystem",
 }
+_HOME_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
+_MODULES = {"crosscheck", "datasets", "plotting", *(module.split(".")[0] for module in _NAMES_OF)}
 
 __all__ = [
     "Annealed",
@@ -193,13 +253,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _IN_LEAVES:
+if not TYPE_CHECKING:  # a checker would take any name for one of the package's
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME_OF:
+            return getattr(module_of(_HOME_OF[name]), name)
+        if name in _MODULES:
+            return module_of(name)
         raise AttributeError(f"module 'kalman_em' has no attribute {name!r}")
-    module, attribute = _IN_LEAVES[name]
-    loaded = leaf(module)
-    return loaded if attribute is None else getattr(loaded, attribute)
 
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_IN_LEAVES])
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

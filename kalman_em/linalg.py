@@ -55,6 +55,23 @@ def has_correlations(covs: Array) -> bool:
     return bool(np.count_nonzero(covs) > np.count_nonzero(np.diagonal(covs, axis1=-2, axis2=-1)))
 
 
+def block_diagonal(*blocks: Array) -> Array:
+    """Return the matrix with `blocks` along its diagonal (scipy.linalg takes longer to import than a short fit).
+
+    Examples
+    --------
+    >>> block_diagonal(np.ones((1, 2)), np.full((1, 1), 3.0)).tolist()
+    [[1.0, 1.0, 0.0], [0.0, 0.0, 3.0]]
+    """
+    result = np.zeros((sum(len(block) for block in blocks), sum(block.shape[1] for block in blocks)))
+    row, column = 0, 0
+    for block in blocks:
+        n, m = block.shape
+        result[row : row + n, column : column + m] = block
+        row, column = row + n, column + m
+    return result
+
+
 def smallest_scaled_eigenvalue(matrix: Array) -> Array:
     """Return the smallest eigenvalue of each matrix after scaling it to a unit diagonal (units do not matter)."""
     variances = np.diagonal(matrix, axis1=-2, axis2=-1)

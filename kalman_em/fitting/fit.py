@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -11,28 +11,30 @@ from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.em.variants import Variant
 from kalman_em.errors import InputError
-from kalman_em.fitting.latent.factor_fit import FactorFit
-from kalman_em.fitting.latent.hmm_fit import HMMFit
-from kalman_em.fitting.latent.latent_fit import LatentFit
-from kalman_em.fitting.latent.learning import learn_latent
-from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
-from kalman_em.fitting.latent.mixture_fit import MixtureFit
-from kalman_em.fitting.latent.switching_fit import SwitchingFit
-from kalman_em.fitting.latent.topic_fit import TopicFit
-from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.fitting.learning import check_run, generator, learn
 from kalman_em.fitting.result import Fit
 from kalman_em.inference.numerics import AUTO
-from kalman_em.latent.factor_analysis import FactorAnalysis
-from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
-from kalman_em.latent.gaussian_hmm import GaussianHMM
-from kalman_em.latent.markov_autoregression import MarkovAutoregression
-from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.model import LatentModel
-from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
-from kalman_em.latent.topic_model import TopicModel
-from kalman_em.latent.variational_mixture import VariationalMixture
+from kalman_em.leaves import leaf
 from kalman_em.models.model import Model
+
+if TYPE_CHECKING:
+    from kalman_em.fitting.latent.factor_fit import FactorFit
+    from kalman_em.fitting.latent.hmm_fit import HMMFit
+    from kalman_em.fitting.latent.latent_fit import LatentFit
+    from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
+    from kalman_em.fitting.latent.mixture_fit import MixtureFit
+    from kalman_em.fitting.latent.switching_fit import SwitchingFit
+    from kalman_em.fitting.latent.topic_fit import TopicFit
+    from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
+    from kalman_em.latent.factor_analysis import FactorAnalysis
+    from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
+    from kalman_em.latent.gaussian_hmm import GaussianHMM
+    from kalman_em.latent.markov_autoregression import MarkovAutoregression
+    from kalman_em.latent.mixture import GaussianMixture
+    from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
+    from kalman_em.latent.topic_model import TopicModel
+    from kalman_em.latent.variational_mixture import VariationalMixture
 
 
 class Options(TypedDict, total=False):
@@ -165,7 +167,7 @@ def fit(
             raise InputError(f"numerics: expected 'auto' for {type(model).__name__}, got {numerics!r}")
         if n_threads != 1:
             raise InputError(f"n_threads: expected 1 for {type(model).__name__}, got {n_threads!r}")
-        return learn_latent(
+        return leaf("fitting.latent.learning").learn_latent(  # type: ignore[no-any-return]
             model,
             data,
             start=start,

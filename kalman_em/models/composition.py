@@ -7,13 +7,13 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import scipy
 
 from kalman_em.arrays import Array
 from kalman_em.em.entries import entries_of
 from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, Stationary, covariance_form
 from kalman_em.em.repeated import copies_of
 from kalman_em.errors import InputError
+from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component
 from kalman_em.models.initial_state import initial_state
 from kalman_em.models.slots import Slot
@@ -89,7 +89,7 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
 
 def stacked_transition(blocks: Sequence[Array], p: int) -> Array:
     """Return F (c p, c p) of the blocks (c, c) of one column, each column with states of its own."""
-    return np.asarray(np.kron(scipy.linalg.block_diag(*blocks), np.eye(p)))
+    return np.asarray(np.kron(block_diagonal(*blocks), np.eye(p)))
 
 
 def observation_matrix(components: Sequence[Component], p: int, panel: Panel) -> Array:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy
 
 from kalman_em.arrays import Array, as_count
 from kalman_em.em.entries import entries_of
 from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, checked_covariance_form
 from kalman_em.errors import InputError
+from kalman_em.linalg import block_diagonal
 from kalman_em.models.companion import free_rows, most_promising, regressed_on_lags, shifted
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.profile import scattered
@@ -105,7 +105,7 @@ class DynamicFactor:
         q = p if self.idiosyncratic else 0
         n = r * m
         memory = [(n + i, n + i, n * r + i, 1.0) for i in range(q)]
-        fixed = scipy.linalg.block_diag(shifted(r, m), np.zeros((q, q)))
+        fixed = block_diagonal(shifted(r, m), np.zeros((q, q)))
         loadings = [(i, j, (i - r) * r + j, 1.0) for i in range(r, p) for j in range(r)]
         slots = {
             "loadings": Slot(
@@ -144,7 +144,7 @@ class DynamicFactor:
                 *(name if lag == 0 else f"{name}_lag_{lag}" for lag in range(m) for name in factors),
                 *deviations,
             ),
-            noise_selection=scipy.linalg.block_diag(np.eye(n, r), np.eye(q)),
+            noise_selection=block_diagonal(np.eye(n, r), np.eye(q)),
             components={name: slice(i, i + 1) for i, name in enumerate(factors)}
             | ({"deviation": slice(n, n + q)} if q else {}),
         )
@@ -192,12 +192,12 @@ class DynamicFactor:
         first = coefficients * np.tile(1.0 / scale[:r], m)[None, :] * scale[:r, None]
         Q = cov * np.outer(scale[:r], scale[:r])
         for share in SHARES if self.idiosyncratic else (0.0,):
-            F = scipy.linalg.block_diag(np.vstack([first, shifted(r, m)[r:]]), *([MEMORY * np.eye(p)] if share else []))
+            F = block_diagonal(np.vstack([first, shifted(r, m)[r:]]), *([MEMORY * np.eye(p)] if share else []))
             deviations = [np.diag(share * left * (1.0 - MEMORY**2))] if share else []
             yield specification.projected(
                 {
                     "transition_matrix": F,
-                    "transition_cov": scipy.linalg.block_diag(Q, *deviations),
+                    "transition_cov": block_diagonal(Q, *deviations),
                     "observation_matrix": H,
                     "observation_offset": means,
                     "observation_cov": np.diag((1.0 - share) * left),

@@ -16,6 +16,7 @@ from kalman_em.em.forms import BlockDiagonal, Diffuse
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
+from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component
 from kalman_em.models.intervention import Intervention
 from kalman_em.models.keywords import checks_keywords
@@ -106,7 +107,7 @@ class Irregular:
         components = self.model._components(panel)
         p = panel.obs_dim
         firsts = [0, *accumulate(component.state_dim for component in components)]
-        drift = np.asarray(scipy.linalg.block_diag(*(_drift(component) for component in components)))
+        drift = block_diagonal(*(_drift(component) for component in components))
         noises, forms = _noises(components, firsts)
         observation = np.concatenate([component.observation for component in components])
         lone = components[0] if len(components) == 1 else None

@@ -7,13 +7,13 @@ from itertools import accumulate, product
 from math import prod
 
 import numpy as np
-import scipy
 
 from kalman_em.arrays import Array
 from kalman_em.em.forms import Stationary
 from kalman_em.errors import NumericalError
 from kalman_em.inference.kalman import kalman_filter
 from kalman_em.inference.stationary import stationary_cov
+from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
@@ -157,7 +157,7 @@ class _Search:
     def transition(self, point: Point) -> Array:
         choice = dict(zip(map(id, self.learnt), point[len(self.noises) :], strict=True))
         blocks = [component.tried_transitions[choice.get(id(component), 0)] for component in self.components]
-        return np.asarray(scipy.linalg.block_diag(*blocks))
+        return block_diagonal(*blocks)
 
     def climbed(self) -> Point:
         """Return the point that no move along one axis betters."""

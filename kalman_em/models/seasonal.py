@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import scipy
 
 from kalman_em.em.forms import Full, checked_covariance_form
 from kalman_em.errors import InputError, unknown_name
+from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component, Noise
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
@@ -157,7 +157,7 @@ class Seasonal(Additive):
         return Component(
             name=name,
             states=tuple(states),
-            transition=scipy.linalg.block_diag(*blocks),
+            transition=block_diagonal(*blocks),
             observation=np.array(observation),
             noises=(Noise(name=f"{name}_cov", form=self.seasonal_cov, states=every, ratios=RATIOS),),
             frequencies=self.frequencies,

@@ -8,6 +8,7 @@ import statsmodels.api as sm
 from scipy.linalg import block_diag
 
 import kalman_em as kem
+from kalman_em.inference.rows import stack_rows
 from kalman_em.models.problem import LinearGaussianProblem
 
 
@@ -147,7 +148,7 @@ def test_the_m_step_for_equal_noises_is_the_maximum():
     values = np.column_stack([pattern(7), pattern(8)])
     model, panel = kem.LocalLevel() + kem.Seasonal(4), panel_of(values)
     specification = model.specify(panel)
-    problem = LinearGaussianProblem(specification, kem.inference.rows.stack_rows(panel.series), np.ones(2))
+    problem = LinearGaussianProblem(specification, stack_rows(panel.series), np.ones(2))
     system = model.start(specification, panel)
     expectations, _ = problem.e_step(system)
     best = problem.m_step(system, expectations)

@@ -8,6 +8,7 @@ import statsmodels.api as sm
 from statsmodels.tsa.statespace.initialization import Initialization
 
 import kalman_em as kem
+from kalman_em.inference.rows import stack_rows
 from kalman_em.models.cycle import rotation
 from kalman_em.models.problem import LinearGaussianProblem
 
@@ -161,7 +162,7 @@ def test_the_m_step_raises_what_it_should(name):
     model, values = MODELS[name]
     panel = panel_of(values)
     specification = model.specify(panel)
-    problem = LinearGaussianProblem(specification, kem.inference.rows.stack_rows(panel.series), np.ones(1))
+    problem = LinearGaussianProblem(specification, stack_rows(panel.series), np.ones(1))
     system = model.start(specification, panel)
     expectations, _ = problem.e_step(system)
     best = problem.m_step(system, expectations)
