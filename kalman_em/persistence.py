@@ -13,6 +13,7 @@ import numpy as np
 from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import StopReason
 from kalman_em.encoding.classes import decoded, encoded
+from kalman_em.encoding.counts import decoded_counts, encoded_counts
 from kalman_em.encoding.labels import decoded_index, decoded_label, encoded_index, encoded_label
 from kalman_em.encoding.layout import laid_out
 from kalman_em.encoding.numbers import as_array, as_nested
@@ -20,6 +21,7 @@ from kalman_em.errors import InputError
 from kalman_em.fitting.latent.kinds import kind_of
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.fitting.result import Fit
+from kalman_em.latent.corpus import Corpus
 from kalman_em.models.rate import Rate
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import Specification
@@ -176,14 +178,20 @@ def _encoded_latent(fitted: LatentFit) -> dict[str, Any]:
         "model": encoded(fitted.model, "model"),
         "latent": encoded(fitted.em.params, "params"),
         "em": _encoded_em(fitted.em),
-        "data": _encoded_panel(fitted.panel),
+        "data": _encoded_data(fitted.panel),
     }
+
+
+def _encoded_data(data: Any) -> dict[str, Any]:
+    return encoded_counts(data) if isinstance(data, Corpus) else _encoded_panel(data)
 
 
 def _decoded_latent(document: dict[str, Any]) -> LatentFit:
     model = decoded(document["model"], "model")
     em = _decoded_em(document["em"], decoded(document["latent"], "latent"))
-    return kind_of(model)(model=model, panel=_decoded_panel(document["data"]), em=em)
+    kind, data = kind_of(model), document["data"]
+    panel: Any = decoded_counts(data) if kind.data_kind is Corpus else _decoded_panel(data)
+    return kind(model=model, panel=panel, em=em)
 
 
 def _decoded_fit(document: dict[str, Any]) -> Fit:

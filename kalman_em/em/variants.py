@@ -251,5 +251,5 @@ def dividing(problem: Any) -> Divides[Any, Any]:
     if not isinstance(problem, Divides):
         raise InputError(f"method: expected a model whose data fall into parts, got {type(problem).__name__}")
     if problem.n_units < 2:
-        raise InputError("method: expected data of at least two independent parts, got one")
+        raise InputError("method: expected data of at least two independent parts (rows or series), got one")
     return problem

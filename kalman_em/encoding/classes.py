@@ -46,6 +46,8 @@ from kalman_em.latent.mixture_prior import MixturePrior
 from kalman_em.latent.regime_autoregression import MarkovAutoregressionParams
 from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
 from kalman_em.latent.switching_params import SwitchingParams
+from kalman_em.latent.topic_model import TopicModel
+from kalman_em.latent.topic_problem import TopicParams
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.latent.variational_params import VariationalParams
 from kalman_em.models.autoregression import Autoregression
@@ -128,6 +130,8 @@ KNOWN: dict[str, type[Any]] = {
         PrincipalComponents,
         MixtureOfFactorAnalysers,
         FactorMixtureParams,
+        TopicModel,
+        TopicParams,
     )
 }
 

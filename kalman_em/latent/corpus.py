@@ -54,7 +54,7 @@ class Corpus:
 
 
 def to_corpus(data: Any) -> Corpus:
-    """Return the counts in `data`: a scipy sparse matrix, an array, or a DataFrame with a column a word.
+    """Return the counts in `data`: a scipy sparse matrix, an array, a DataFrame with a column a word, or a `Corpus`.
 
     Raises
     ------
@@ -66,6 +66,8 @@ def to_corpus(data: Any) -> Corpus:
     >>> to_corpus([[2, 0, 1], [0, 1, 0]]).n_words
     4.0
     """
+    if isinstance(data, Corpus):
+        return data
     names: tuple[str, ...] | None = None
     index: pd.Index[Any] | None = None
     if isinstance(data, pd.DataFrame):

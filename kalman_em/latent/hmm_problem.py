@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,10 +24,11 @@ from kalman_em.latent.emissions import log_densities, weighted_moments
 from kalman_em.latent.gaussians import largest_move
 from kalman_em.latent.hmm_params import HMMParams
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels
-from kalman_em.latent.moments import Moments, expected_log_density
+from kalman_em.latent.moments import Moments, combined, expected_log_density
 from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.series_parts import rows_of_series, shared_out
 from kalman_em.latent.shares import Shares
 
 # Random segments of a series have this many rows on average, or a fiftieth of it if that is more.
@@ -157,6 +158,33 @@ class HMMProblem:
         K-means algorithm for estimating parameters of hidden Markov models, IEEE Trans. ASSP 38 (1990)).
         """
         return replace(self, temperature=temperature)
+
+    @property
+    def n_units(self) -> int:
+        """Number of series."""
+        return len(self.starts) - 1
+
+    def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[HMMProblem, ...]:
+        """Return the problems of random parts of the series."""
+        found = []
+        for series in shared_out(self.n_units, n_parts, rng):
+            rows, starts = rows_of_series(self.starts, series)
+            keys = tuple(self.keys[s] for s in series) if self.keys else ()
+            found.append(replace(self, rows=self.rows.chosen(rows), starts=starts, keys=keys))
+        return tuple(found)
+
+    def pooled(self, parts: Sequence[tuple[float, HMMExpectations]]) -> HMMExpectations:
+        """Return the expectations of all parts together, each counted so many times."""
+        return HMMExpectations(
+            combined([(times, part.moments) for times, part in parts]),
+            np.sum([times * part.initial_counts for times, part in parts], axis=0),
+            np.sum([times * part.transition_counts for times, part in parts], axis=0),
+        )
+
+    def beside_parts(self, params: HMMParams) -> float:
+        """Return 0: the log-likelihood is the sum of those of the series."""
+        del params
+        return 0.0
 
     def filtered(self, params: HMMParams) -> FilteredRegimes:
         """Return the probabilities of the regimes given the rows so far."""

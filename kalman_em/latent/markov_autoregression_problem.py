@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray
+from kalman_em.arrays import Array, IntArray, frozen
 from kalman_em.errors import ImpossibleRowError, NumericalError
 from kalman_em.inference.regimes import (
     FilteredRegimes,
@@ -33,6 +33,7 @@ from kalman_em.latent.regime_autoregression import (
 )
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.series_parts import rows_of_series, shared_out
 from kalman_em.latent.shares import Shares
 
 # How sure a start is of its first guess of the regimes.
@@ -164,6 +165,38 @@ class MarkovAutoregressionProblem:
     def tempered(self, temperature: float) -> MarkovAutoregressionProblem:
         """Return the problem in which paths are weighed by p(data, path)^(1/T); at 0 the most probable alone counts."""
         return replace(self, temperature=temperature)
+
+    @property
+    def n_units(self) -> int:
+        """Number of series."""
+        return len(self.starts) - 1
+
+    def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[MarkovAutoregressionProblem, ...]:
+        """Return the problems of random parts of the series."""
+        found = []
+        for series in shared_out(self.n_units, n_parts, rng):
+            rows, starts = rows_of_series(self.starts, series)
+            lagged, lagged_starts = rows_of_series(self.lagged_starts, series)
+            own = replace(self.rows, values=frozen(self.rows.values[lagged]))
+            points = self.points.chosen(rows)
+            found.append(replace(self, points=points, rows=own, starts=starts, lagged_starts=lagged_starts))
+        return tuple(found)
+
+    def pooled(self, parts: Sequence[tuple[float, LaggedExpectations]]) -> LaggedExpectations:
+        """Return the expectations of all parts together, each counted so many times."""
+
+        def total(read: Callable[[LaggedExpectations], Array]) -> Array:
+            return np.asarray(sum(times * read(part) for times, part in parts))
+
+        sums = LaggedSums(
+            total(lambda one: one.sums.counts), total(lambda one: one.sums.first), total(lambda one: one.sums.second)
+        )
+        return LaggedExpectations(sums, total(lambda one: one.initial_counts), total(lambda one: one.transition_counts))
+
+    def beside_parts(self, params: MarkovAutoregressionParams) -> float:
+        """Return 0: the log-likelihood is the sum of those of the series."""
+        del params
+        return 0.0
 
     def posterior(self, params: MarkovAutoregressionParams) -> RegimePosterior:
         """Return the probabilities of the regimes at all rows.

@@ -70,6 +70,18 @@ class PatternedRows:
         whole = [replace(pattern, at=np.arange(len(pattern.at))) for pattern in patterns]
         return PatternedRows(self.centre, self.scale, tuple(_numbered(whole)), sum(len(one.at) for one in whole))
 
+    def chosen(self, rows: IntArray) -> PatternedRows:
+        """Return some of the rows, in the order of `rows`, measured from the same centre in the same unit."""
+        position = np.full(self.n_rows, -1)
+        position[rows] = np.arange(len(rows))
+        found = []
+        for pattern in self.patterns:
+            at = position[pattern.at]
+            order = np.argsort(at, kind="stable")[np.count_nonzero(at < 0) :]
+            if len(order):
+                found.append(Pattern(pattern.observed, at[order], frozen(pattern.columns[:, order])))
+        return PatternedRows(self.centre, self.scale, tuple(found), len(rows))
+
     def divided(self, n_parts: int, rng: np.random.Generator) -> tuple[PatternedRows, ...]:
         """Return the rows in random parts of about equal size, measured from the same centre in the same unit."""
         part_of = rng.permutation(self.n_rows) % n_parts

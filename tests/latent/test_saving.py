@@ -53,6 +53,20 @@ def test_a_markov_autoregression_comes_back_equal(tmp_path):
     assert loaded.probabilities().equals(fitted.probabilities())
 
 
+@pytest.mark.parametrize("priors", [{}, {"document_prior": None, "word_prior": None}], ids=["LDA", "PLSA"])
+def test_topics_come_back_equal(priors, tmp_path):
+    words = pd.DataFrame([[9, 8, 0], [7, 9, 1], [0, 1, 9]], columns=["a", "b", "c"], index=["x", "y", "z"])
+    fitted = kem.fit(kem.TopicModel(2, **priors), words, stopping=kem.Stopping(max_iterations=8))
+    fitted.save(tmp_path / "fit.json")
+    loaded = kem.load(tmp_path / "fit.json")
+    assert loaded.params == fitted.params
+    assert loaded.log_likelihood == fitted.log_likelihood
+    assert loaded.documents.equals(fitted.documents)
+    assert loaded.top_words(2).equals(fitted.top_words(2))
+    assert loaded.perplexity([[1, 2, 3]]) == fitted.perplexity([[1, 2, 3]])
+    assert str(loaded.summary()) == str(fitted.summary())
+
+
 def test_a_damaged_file_is_said_to_be_one(tmp_path):
     file = tmp_path / "fit.json"
     kem.fit(kem.GaussianMixture(2), frame(), stopping=kem.Stopping(max_iterations=3)).save(file)

@@ -174,6 +174,27 @@ def test_variational_em_never_falls(switching):
     assert fitted.em.stop_reason in ("converged", "max_iterations")
 
 
+def test_the_bound_is_flat_where_variational_em_ends():
+    rng = np.random.default_rng(0)
+    level = np.cumsum(rng.normal(size=120) * np.repeat([0.3, 3.0, 0.3], 40))
+    model = kem.SwitchingLinearGaussian(
+        2, 1, 1, transition_matrix=kem.Fixed([[1.0]]), observation_matrix=kem.Fixed([[1.0]]),
+        observation_cov=kem.Fixed([[0.5]]), approximation="variational",
+    )  # fmt: skip
+    fitted = kem.fit(model, level + np.sqrt(0.5) * rng.normal(size=120), stopping=kem.Stopping(max_iterations=2000))
+    assert fitted.em.stop_reason.is_converged
+    assert np.diff(fitted.em.log_likelihoods).min() > -1e-9
+    assert (fitted.em.bound_history - fitted.em.log_likelihoods[:-1]).min() > -1e-9
+    problem, end = fitted.problem, fitted.em.params
+    numbers = problem.free_numbers(end)
+    assert len(numbers) == problem.n_parameters
+    for k, number in enumerate(numbers):
+        step = 1e-4 * abs(number) * np.eye(len(numbers))[k]
+        up, down = (problem.e_step(problem.with_numbers(end, numbers + sign * step))[1] for sign in (1.0, -1.0))
+        # A slope of so much for a change of the number by its own size.
+        assert abs(up - down) / 2e-4 < 1e-3
+
+
 def test_kims_objective_never_falls_and_ends_where_its_gradient_vanishes():
     values, _ = target()
     model = kem.SwitchingLinearGaussian(

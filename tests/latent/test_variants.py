@@ -125,6 +125,59 @@ def test_a_pass_over_one_part_is_a_step_of_em():
     )
 
 
+def series_of_regimes(n_series=40, seed=0):
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_series):
+        path = np.repeat(rng.integers(2, size=6), 5)
+        values = 2.5 * path[:, None] + rng.normal(size=(len(path), 2))
+        values[rng.random(values.shape) < 0.1] = np.nan
+        found.append(kem.Observations(values[: rng.integers(12, 31)]))
+    return kem.Panel(found)
+
+
+def columns_of(panel):
+    return kem.Panel([kem.Observations(np.where(np.isnan(one.values), 0.0, one.values)[:, :1]) for one in panel])
+
+
+REGIMES = {
+    "hidden Markov": (kem.GaussianHMM(2), series_of_regimes()),
+    "Markov autoregression": (kem.MarkovAutoregression(2, order=1), columns_of(series_of_regimes())),
+}
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_series_with_regimes_fall_into_parts_that_add_up(name):
+    model, panel = REGIMES[name]
+    problem = model.problem(panel)
+    params = problem.start()
+    parts = problem.divided(3, np.random.default_rng(0))
+    found = [part.e_step(params) for part in parts]
+    expectations, height = problem.e_step(params)
+    assert sum(height for _, height in found) == pytest.approx(height, rel=1e-12)
+    pooled = problem.pooled([(1.0, one) for one, _ in found])
+    one, other = (problem.named(problem.m_step(params, some)) for some in (expectations, pooled))
+    for key, value in one.items():
+        np.testing.assert_allclose(other[key], value, rtol=1e-9, atol=1e-9)
+    # Each counted twice is twice the data, whose M-step is the same.
+    twice = problem.named(problem.m_step(params, problem.pooled([(2.0, expectations)])))
+    np.testing.assert_allclose(twice["means"], one["means"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_incremental_and_stochastic_em_of_series_with_regimes_reach_the_maximum(name):
+    model, panel = REGIMES[name]
+    whole = kem.fit(model, panel)
+    parts = kem.fit(model, panel, method=kem.Incremental(4), seed=0)
+    assert parts.log_likelihood == pytest.approx(whole.log_likelihood, abs=1e-4)
+    assert np.all(np.diff(parts.em.log_likelihoods) >= -1e-9)
+    assert parts.em.n_iterations < whole.em.n_iterations
+    online = kem.fit(model, panel, method=kem.Stochastic(batch_size=8), seed=0)
+    assert whole.log_likelihood - online.log_likelihood < 0.02 * panel.n_series
+    with pytest.raises(kem.InputError, match="at least two independent parts"):
+        kem.fit(model, panel.series[0], method="stochastic")
+
+
 def test_stochastic_em_comes_near_the_maximum_in_a_pass_or_two():
     data = blobs(n=8000, apart=2.5)
     model = kem.GaussianMixture(3, covariance=kem.Isotropic())
