@@ -19,7 +19,7 @@ class Entries:
     Parameters
     ----------
     fixed : array_like
-        The value of all other entries, and what the learnt numbers add to.
+        The value of all other entries, and what the learnt numbers add to; a leading time axis makes it vary in time.
     free : array_like, shape (n, 4)
         One row an entry and number: row of the matrix, column, position of the number from 0, and its weight there.
 
@@ -44,13 +44,13 @@ class Entries:
 
     def __post_init__(self) -> None:
         fixed, free = as_floats(self.fixed, "fixed"), as_floats(self.free, "free")
-        if fixed.ndim != 2:
-            raise InputError(f"fixed: expected a matrix, got shape {fixed.shape}")
+        if fixed.ndim not in (2, 3):
+            raise InputError(f"fixed: expected a matrix, or one a row, got shape {fixed.shape}")
         if free.ndim != 2 or free.shape[1] != 4:
             raise InputError(f"free: expected shape (n, 4), got {free.shape}")
         places = free[:, :3]
-        if np.any(places != np.floor(places)) or np.any(places < 0) or np.any(places[:, :2] >= fixed.shape):
-            raise InputError(f"free: expected entries of a matrix of shape {fixed.shape} and positions from 0")
+        if np.any(places != np.floor(places)) or np.any(places < 0) or np.any(places[:, :2] >= fixed.shape[-2:]):
+            raise InputError(f"free: expected entries of a matrix of shape {fixed.shape[-2:]} and positions from 0")
         object.__setattr__(self, "fixed", fixed)
         object.__setattr__(self, "free", free)
 
@@ -65,7 +65,7 @@ class Entries:
 
     def constraint(self, shape: tuple[int, ...], name: str) -> LinearConstraint:
         """One column of the design a learnt number."""
-        if self.fixed.shape != shape:
+        if self.fixed.shape[-2:] != shape:
             raise InputError(f"{name}: expected shape {shape}, got {self.fixed.shape}")
         places = self.free[:, :3].astype(np.int64)
         design = np.zeros((int(np.prod(shape)), int(places[:, 2].max(initial=-1)) + 1))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.dynamics import Dynamics, Noise
+from kalman_em.em.common_noise import CommonNoise
 from kalman_em.em.entries import Entries
 from kalman_em.em.forms import (
     BlockDiagonal,
@@ -22,6 +23,7 @@ from kalman_em.em.forms import (
     Isotropic,
     Known,
     LeftToRight,
+    LowRank,
     MeanOfBlocks,
     Partly,
     Pattern,
@@ -90,7 +92,9 @@ KNOWN: dict[str, type[Any]] = {
         Isotropic,
         EqualVarCov,
         Fixed,
+        CommonNoise,
         Known,
+        LowRank,
         MeanOfBlocks,
         Scaled,
         Partly,

@@ -84,7 +84,7 @@ def standard_errors(
     ------
     InputError
         If a covariance is learnt under a form that does not say how it depends on its numbers, a damping is learnt
-        beside a stationary start in continuous time, or the start is known or learnt in part.
+        beside a stationary start in continuous time, or the start is learnt in part.
 
     References
     ----------
@@ -97,10 +97,11 @@ def standard_errors(
             "not known here; standard errors come from a fit with initial_cov=Diffuse()"
         )
     initial = specification.initial
-    if initial.others.any() and not initial.others.all():
+    learns_start = specification.is_free("initial_mean") or specification.is_free("initial_cov")
+    if learns_start and not initial.others.all():
         raise InputError(
-            f"initial_cov: the start is {initial.described()}, and the score of a start that is known or learnt in "
-            "part is not known here; standard errors come from a fit with another start"
+            f"initial_cov: the start is {initial.described()}, and the score of a start that is learnt in part is not "
+            "known here; standard errors come from a fit with another start"
         )
     for name in COVARIANCES:
         if specification.is_free(name) and specification.noise(name).family is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, BoolArray
 from kalman_em.linalg import symmetrised
 from kalman_em.models.specification import COEFFICIENTS, COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
@@ -34,10 +34,20 @@ def largest_change(
             difference = np.abs(moved @ _first(new.observation_matrix, 2).T / scale).max()
             size = 1.0
         else:
-            size = np.abs(getattr(new, name) / units[name]).max(initial=0.0)
+            sizes = np.abs(getattr(new, name) / units[name])
+            if name == "observation_matrix":
+                # A state that nothing learnt sees, such as a constant without noise, has no unit here.
+                sizes = sizes[..., _moving_columns(specification, name)]
+            size = sizes.max(initial=0.0)
             size = max(size, 1.0) if not name.endswith("matrix") else (size if size > 0.0 else 1.0)
         changes.append(float(difference / size))
     return max(changes, default=0.0)
+
+
+def _moving_columns(specification: Specification, name: str) -> BoolArray:
+    """Return which columns of a matrix have an entry that is learnt."""
+    design = specification.constraint(name).design
+    return np.asarray(np.any(design.reshape(*specification.shape(name), -1) != 0.0, axis=(0, 2)))
 
 
 def largest_invariant_change(old: LinearGaussianSystem, new: LinearGaussianSystem, scale: Array) -> float:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.em.common_noise import CommonNoise
 from kalman_em.em.entries import entries_of
-from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, Stationary, covariance_form
+from kalman_em.em.forms import BlockDiagonal, Diffuse, Fixed, Full, LowRank, Stationary, covariance_form
 from kalman_em.em.repeated import copies_of
 from kalman_em.errors import InputError
 from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component
 from kalman_em.models.initial_state import initial_state
+from kalman_em.models.layout import Common, Layout, laid_out
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
@@ -25,10 +26,7 @@ SAME_ANGLE = 1e-9
 
 
 def composed(panel: Panel, components: Sequence[Component], observation_cov: Any) -> Specification:
-    """Return the specification of the sum of `components`.
-
-    State i of a component for column j of p stands at i p + j after those of the components before it, so that the
-    noise of a state is one (p, p) block.
+    """Return the specification of the sum of `components`, laid out as `Layout` says.
 
     Raises
     ------
@@ -39,21 +37,23 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     _refuse_wide(panel)
     for component in components:
         for noise in component.noises:
-            covariance_form(noise.form, noise.name, p)
+            if not isinstance(noise.form, LowRank):
+                covariance_form(noise.form, noise.name, p)
     _check_frequencies(components)
-    firsts = [0, *accumulate(component.state_dim for component in components)]
-    slots = _noise_slots(components, p)
+    layout = laid_out(components, p)
+    slots = _noise_slots(layout)
     slots["observation_cov"] = Slot("observation_cov")
-    slots |= _coefficient_slots(components, firsts, p)
+    slots |= _coefficient_slots(layout)
     slots |= _regression_slots(components, p)
-    initial_mean, initial_cov = _initial(components, p)
-    if initial_state(initial_cov, firsts[-1] * p).others.any():
+    initial_mean, initial_cov = _initial(layout)
+    # The common states that start at 0 are no parameter.
+    if not layout.commons and initial_state(initial_cov, layout.state_dim).others.any():
         slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
     forms: dict[str, Any] = {
-        "transition_matrix": _transition_form(components, firsts, p),
+        "transition_matrix": _transition_form(layout),
         "transition_offset": Fixed(0.0),
-        "transition_cov": _noise_form(components, p),
-        "observation_matrix": Fixed(observation_matrix(components, p, panel)),
+        "transition_cov": _noise_form(layout),
+        "observation_matrix": _observation_form(layout, panel),
         "observation_offset": Fixed(0.0),
         "observation_cov": observation_cov,
         "initial_mean": initial_mean,
@@ -62,21 +62,16 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     if panel.input_dim:
         forms["observation_input"] = _input_form(components, p, panel.input_dim)
     return Specification(
-        state_dim=firsts[-1] * p,
+        state_dim=layout.state_dim,
         obs_dim=p,
         input_dim=panel.input_dim,
         forms=forms,
         slots=slots,
-        state_names=tuple(
-            state if p == 1 else f"{state}.{column}"
-            for component in components
-            for state in component.states
-            for column in panel.names
-        ),
-        noise_selection=_selection(components, firsts, p),
+        state_names=_state_names(layout, panel.names),
+        noise_selection=_selection(layout),
         components={
-            component.name: slice(first * p, (first + component.state_dim) * p)
-            for component, first in zip(components, firsts[:-1], strict=True)
+            component.name: slice(first, after)
+            for component, first, after in zip(components, layout.firsts, layout.firsts[1:], strict=False)
             if component.states
         },
         regressions={
@@ -87,24 +82,51 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     )
 
 
+<<<<<<< HEAD
 def stacked_transition(blocks: Sequence[Array], p: int) -> Array:
     """Return F (c p, c p) of the blocks (c, c) of one column, each column with states of its own."""
     return np.asarray(np.kron(block_diagonal(*blocks), np.eye(p)))
+=======
+def _state_names(layout: Layout, columns: Sequence[str]) -> tuple[str, ...]:
+    names: list[str] = []
+    for position, component in enumerate(layout.components):
+        names += [state if layout.p == 1 else f"{state}.{column}" for state in component.states for column in columns]
+        count = dict.fromkeys(component.states, 0)
+        for common in (one for one in layout.commons if one.position == position):
+            for state in (component.states[i] for i in common.reached):
+                names += [f"{state}_common_{count[state] + j + 1}" for j in range(common.rank)]
+                count[state] += common.rank
+    return tuple(names)
+>>>>>>> a0b24f8 (Noise of low rank in sums: common levels, trends and seasonal changes with learnt loadings, by an expanded M-step)
 
 
-def observation_matrix(components: Sequence[Component], p: int, panel: Panel) -> Array:
-    """Return H (p, c p), or (T, p, c p) where inputs are seen through states."""
-    known = np.concatenate([component.observation for component in components])
-    moving = [component for component in components if component.is_moving]
-    if not moving:
-        return np.asarray(np.kron(known, np.eye(p)))
+def _observation_form(layout: Layout, panel: Panel) -> Any:
+    """Return the form of H, (p, d) or, where inputs are seen through states, (T, p, d): known but for loadings."""
+    known = _observed_rows(layout, panel)
+    H = np.zeros((*known.shape[:-2], layout.p, layout.state_dim))
+    H[..., layout.own] = np.kron(known, np.eye(layout.p))
+    if not layout.commons:
+        return Fixed(H)
+    free, n_free = [], 0
+    for common in layout.commons:
+        for row, j in zip(*np.tril_indices(layout.p, 0, common.rank), strict=True):
+            free += [(int(row), first + int(j), n_free, 1.0) for first in common.seen]
+            n_free += 1
+    return entries_of(H, free)
+
+
+def _observed_rows(layout: Layout, panel: Panel) -> Array:
+    """Return how the states of one column are seen, (1, c) or (T, 1, c)."""
+    components = layout.components
+    if not any(component.is_moving for component in components):
+        return np.concatenate([component.observation for component in components])[None]
     inputs = panel.series[0].inputs
     assert inputs is not None  # `with_columns` has looked
     rows = [
         inputs[:, list(component.columns)] if component.is_moving else np.tile(component.observation, (len(inputs), 1))
         for component in components
     ]
-    return np.asarray(np.kron(np.hstack(rows)[:, None, :], np.eye(p)[None]))
+    return np.hstack(rows)[:, None, :]
 
 
 def _input_form(components: Sequence[Component], p: int, k: int) -> Any:
@@ -129,78 +151,94 @@ def _regression_slots(components: Sequence[Component], p: int) -> dict[str, Slot
     }
 
 
-def _transition_form(components: Sequence[Component], firsts: Sequence[int], p: int) -> Any:
-    fixed = stacked_transition([component.transition for component in components], p)
+def _transition_form(layout: Layout) -> Any:
+    blocks = [component.transition for component in layout.components]
+    fixed = layout.stacked(np.asarray(np.kron(scipy.linalg.block_diag(*blocks), np.eye(layout.p))))
     free, n_free = [], 0
-    for component, first in zip(components, firsts[:-1], strict=True):
+    for component, first in zip(layout.components, layout.firsts, strict=False):
         if component.coefficient is None:
             continue
-        for column in range(p):
+        for column in range(layout.p):
             for row, to, number, weight in component.coefficient.free:
-                place = (first + row) * p + column, (first + to) * p + column
+                place = first + row * layout.p + column, first + to * layout.p + column
                 free.append((*place, n_free + number, weight))
             n_free += component.coefficient.size
     return entries_of(fixed, free) if free else Fixed(fixed)
 
 
-def _noise_form(components: Sequence[Component], p: int) -> Any:
-    blocks = []
-    for noise in (noise for component in components for noise in component.noises):
+def _noise_form(layout: Layout) -> Any:
+    blocks: list[tuple[Any, int]] = []
+    commons = {common.noise.name: common for common in layout.commons}
+    for noise, size in layout.noises:
         n = len(noise.states)
-        blocks.append((copies_of(noise.form, n), n * p))
+        common = commons.get(noise.name)
+        form = copies_of(noise.form, n) if common is None else CommonNoise(common.rank, n, common.seen)
+        blocks.append((form, n * size))
     return BlockDiagonal(blocks) if blocks else Fixed(np.zeros((0, 0)))
 
 
-def _noise_slots(components: Sequence[Component], p: int) -> dict[str, Slot]:
+def _noise_slots(layout: Layout) -> dict[str, Slot]:
     slots, first = {}, 0
-    for noise in (noise for component in components for noise in component.noises):
+    commons = {common.noise.name: common for common in layout.commons}
+    for noise, size in layout.noises:
         n = len(noise.states)
-        slots[noise.name] = Slot("transition_cov", slice(first, first + n * p), copies=n)
-        first += n * p
+        if noise.name in commons:
+            slots[f"{noise.name.removesuffix('_cov')}_loadings"] = _loadings_slot(commons[noise.name], layout.p)
+        else:
+            slots[noise.name] = Slot("transition_cov", slice(first, first + n * size), copies=n)
+        first += n * size
     return slots
 
 
-def _coefficient_slots(components: Sequence[Component], firsts: Sequence[int], p: int) -> dict[str, Slot]:
-    slots = {}
-    for component, first in zip(components, firsts[:-1], strict=True):
+def _loadings_slot(common: Common, p: int) -> Slot:
+    r = common.rank
+    entries = tuple((row, first + j) for first in common.seen for row in range(p) for j in range(r))
+    return Slot("observation_matrix", entries=entries, shape=(p, r), copies=len(common.seen))
+
+
+def _coefficient_slots(layout: Layout) -> dict[str, Slot]:
+    slots, p = {}, layout.p
+    for component, first in zip(layout.components, layout.firsts, strict=False):
         if component.coefficient is None:
             continue
         for name, kind, shown in component.coefficient.shown:
             entries = tuple(
-                ((first + row) * p + column, (first + to) * p + column) for column in range(p) for row, to in shown
+                (first + row * p + column, first + to * p + column) for column in range(p) for row, to in shown
             )
             n = len(shown) if kind == "value" else len(shown) // 2
             slots[name] = Slot("transition_matrix", entries=entries, shape=(n,) if p == 1 else (p, n), kind=kind)
     return slots
 
 
-def _selection(components: Sequence[Component], firsts: Sequence[int], p: int) -> Array | None:
+def _selection(layout: Layout) -> Array | None:
     """Return G, or None if every state has a noise of its own, in order."""
-    moved = [
-        first + state
-        for component, first in zip(components, firsts[:-1], strict=True)
-        for noise in component.noises
-        for state in noise.states
-    ]
-    if moved == list(range(firsts[-1])):
+    if layout.entered.tolist() == list(range(layout.state_dim)):
         return None
-    return np.asarray(np.kron(np.eye(firsts[-1])[:, moved], np.eye(p)))
+    return np.eye(layout.state_dim)[:, layout.entered]
 
 
-def _initial(components: Sequence[Component], p: int) -> tuple[Any, Any]:
-    if len(components) == 1:
+def _initial(layout: Layout) -> tuple[Any, Any]:
+    components, p = layout.components, layout.p
+    if len(components) == 1 and not layout.commons:
         (only,) = components
         found = initial_state(only.initial_cov, only.state_dim * p)
         # Without offsets the mean of states that die away is 0.
         stated = Fixed(0.0) if only.initial_mean is None and not found.others.any() else only.initial_mean
         return found.mean_form(stated), only.initial_cov
+    where = "beside LowRank" if len(components) == 1 else "in a sum"
     for component in components:
         if component.initial_mean is not None or not isinstance(component.initial_cov, Diffuse | Stationary):
             raise InputError(
-                f"initial_cov: in a sum every part starts diffuse or stationary, but {component.name!r} has "
+                f"initial_cov: {where} every part starts diffuse or stationary, but {component.name!r} has "
                 f"{component.initial_cov!r}; leave initial_cov and initial_mean out"
             )
-    blocks = [(component.initial_cov, component.state_dim * p) for component in components if component.states]
+    blocks: list[tuple[Any, int]] = []
+    for position, component in enumerate(components):
+        if component.states:
+            blocks.append((component.initial_cov, component.state_dim * p))
+        for common in (one for one in layout.commons if one.position == position):
+            n = len(common.reached) * common.rank
+            blocks.append((Fixed(np.zeros((n, n))), n))
     is_diffuse = all(isinstance(form, Diffuse) for form, _ in blocks)
     return Fixed(0.0), Diffuse() if is_diffuse else BlockDiagonal(blocks)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
+from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form, checked_noise_form
 from kalman_em.models.component import Component, Noise
 from kalman_em.models.initial_state import refuse_stationary
 from kalman_em.models.keywords import checks_keywords
@@ -27,8 +27,8 @@ class LocalLevel(Additive):
 
     Parameters
     ----------
-    level_cov : form, default Full()
-        Q, shape (p, p).
+    level_cov : form or LowRank, default Full()
+        Q, shape (p, p); ``LowRank(r)`` for r levels in common.
     observation_cov : form, default Full()
         R, shape (p, p).
     initial_cov : form or Diffuse(), default Diffuse()
@@ -60,8 +60,8 @@ class LocalLevel(Additive):
     initial_mean: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("level_cov", "observation_cov"):
-            checked_covariance_form(getattr(self, name), name)
+        checked_noise_form(self.level_cov, "level_cov")
+        checked_covariance_form(self.observation_cov, "observation_cov")
         check_initial_forms(self.initial_mean, self.initial_cov)
         refuse_stationary(self.initial_cov, "a level that walks at random")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form
+from kalman_em.em.forms import Diffuse, Full, check_initial_forms, checked_covariance_form, checked_noise_form
 from kalman_em.models.component import Component, Noise
 from kalman_em.models.initial_state import refuse_stationary
 from kalman_em.models.keywords import checks_keywords
@@ -32,8 +32,8 @@ class LocalLinearTrend(Additive):
 
     Parameters
     ----------
-    level_cov, slope_cov : form, default Full()
-        The two noise covariances, shape (p, p).
+    level_cov, slope_cov : form or LowRank, default Full()
+        The two noise covariances, shape (p, p); ``LowRank(r)`` for r noises that the columns have in common.
     observation_cov : form, default Full()
         R, shape (p, p).
     initial_cov : form or Diffuse(), default Diffuse()
@@ -67,8 +67,9 @@ class LocalLinearTrend(Additive):
     initial_mean: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("level_cov", "slope_cov", "observation_cov"):
-            checked_covariance_form(getattr(self, name), name)
+        for name in ("level_cov", "slope_cov"):
+            checked_noise_form(getattr(self, name), name)
+        checked_covariance_form(self.observation_cov, "observation_cov")
         check_initial_forms(self.initial_mean, self.initial_cov)
         refuse_stationary(self.initial_cov, "a level with a slope")
 

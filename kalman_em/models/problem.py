@@ -31,6 +31,7 @@ from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
 from kalman_em.models.draws import noise_scatters
 from kalman_em.models.first_state import initial_update, most_likely_start, zeros_kept
 from kalman_em.models.generalised import TransitionStep
+from kalman_em.models.loadings import common_noises, rescaled
 from kalman_em.models.means import NOTHING, MeanNumbers
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.rates import best_rates
@@ -75,6 +76,10 @@ class LinearGaussianProblem:
         return {kind: self.specification.joint(kind) for kind in ("transition", "observation")}
 
     @cached_property
+    def _has_common_noise(self) -> bool:
+        return bool(common_noises(self.specification))
+
+    @cached_property
     def _has_independent_noise(self) -> bool:
         return is_of_independent_noise(self.specification.forms["observation_cov"])
 
@@ -107,6 +112,8 @@ class LinearGaussianProblem:
         initial = initial_update(self.specification, params, expectations, holds_mean=self.sets_initial_mean)
         system = self._transition(params.replaced(**initial), expectations)
         system = system.replaced(**self._observation(params, expectations))
+        if self._has_common_noise:
+            system = rescaled(self.specification, params, system, self.rows, expectations.transition)
         if self.means.n and self.means.are_silent(system):
             return self.means.best(system)
         if self.sets_initial_mean:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import Stationary
+from kalman_em.em.forms import LowRank, Stationary
 from kalman_em.errors import NumericalError
-from kalman_em.inference.kalman import kalman_filter
+from kalman_em.inference.kalman import kalman_filter, rts_smoother
 from kalman_em.inference.stationary import stationary_cov
 from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component
+from kalman_em.models.layout import Layout, laid_out
+from kalman_em.models.loadings import with_loadings
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Observations, Panel
@@ -29,31 +32,57 @@ ROUNDS = 4
 Point = tuple[int, ...]
 
 
+class Profile(NamedTuple):
+    """What the search found for one column: R, the variances of all noises (one a noisy state), F, D.
+
+    `moves` are what the smoothed states do beyond F x, one row a step of every series, in units of their own.
+    """
+
+    observation: float
+    variances: Array
+    transition: Array
+    coefficients: Array
+    moves: Array
+
+
 def profiled_start(specification: Specification, panel: Panel, components: Sequence[Component]) -> LinearGaussianSystem:
     """Return the start whose noise ratios and transitions have the highest likelihood on a grid, column by column.
 
     For each point of the grid the common scale has a closed form, so the grid is free of the units of the data; the
-    diffuse start of a level makes it free of their origin.
+    diffuse start of a level makes it free of their origin. Loadings of noises in common come from the correlations of
+    the smoothed noises of the columns.
     """
     p = panel.obs_dim
-    found = [_profiled_column(panel, column, components) for column in range(p)]
-    R = np.array([column[0] for column in found])
-    Q = np.array([column[1] for column in found]).T
-    blocks = [column[2] for column in found]
+    layout = laid_out(components, p)
+    found = [_profiled_column(panel, column, components, bool(layout.commons)) for column in range(p)]
+    R = np.array([column.observation for column in found])
+    Q = np.array([column.variances for column in found]).T
     coefficients = np.zeros((p, panel.input_dim))
     learnt = _learnt_columns(components)
-    coefficients[:, learnt] = [column[3] for column in found]
+    coefficients[:, learnt] = [column.coefficients for column in found]
     first = np.array([_first_value(panel, column) for column in range(p)])
-    n_states = sum(component.state_dim for component in components)
     values = {
         "observation_cov": np.diag(R),
-        "transition_cov": np.diag(Q.ravel()),
-        "transition_matrix": _interleaved(blocks),
-        "initial_mean": np.concatenate([first, np.zeros((n_states - 1) * p)]),
-        "initial_cov": np.diag(_initial_variances(R, Q, n_states)),
+        "transition_cov": np.diag(_noise_variances(layout, Q)),
+        "transition_matrix": layout.stacked(_interleaved([column.transition for column in found])),
+        "observation_matrix": with_loadings(
+            layout, specification.constraint("observation_matrix").fixed, Q, [column.moves for column in found]
+        ),
+        "initial_mean": np.concatenate([first, np.zeros(layout.state_dim - p)]),
+        "initial_cov": _first_cov(layout, R, Q),
         "observation_input": coefficients,
     }
     return specification.projected(values)
+
+
+def _noise_variances(layout: Layout, Q: Array) -> Array:
+    """Return the variances in the order of the noises from those of each noisy state and column: 1 in common ones."""
+    parts, row = [], 0
+    for noise, size in layout.noises:
+        n = len(noise.states)
+        parts.append(np.ones(n * size) if isinstance(noise.form, LowRank) else Q[row : row + n].ravel())
+        row += n
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def scattered(
@@ -80,6 +109,12 @@ def _interleaved(blocks: Sequence[Array]) -> Array:
     return np.asarray(sum(np.kron(block, np.outer(unit, unit)) for block, unit in zip(blocks, np.eye(p), strict=True)))
 
 
+def _first_cov(layout: Layout, R: Array, Q: Array) -> Array:
+    P = np.zeros((layout.state_dim, layout.state_dim))
+    P[layout.own, layout.own] = _initial_variances(R, Q, len(layout.own) // layout.p)
+    return P
+
+
 def _initial_variances(R: Array, Q: Array, n_states: int) -> Array:
     if not len(Q):
         return np.tile(R, n_states)
@@ -87,8 +122,8 @@ def _initial_variances(R: Array, Q: Array, n_states: int) -> Array:
     return np.concatenate(rows)
 
 
-def _profiled_column(panel: Panel, column: int, components: Sequence[Component]) -> tuple[float, Array, Array, Array]:
-    """Return R, the variances of all noises (one entry a noisy state), F and D of one column."""
+def _profiled_column(panel: Panel, column: int, components: Sequence[Component], has_common: bool) -> Profile:
+    """Return the best point of one column; the moves of its states only if a noise is in common."""
     search = _Search(panel, column, components)
     best, height = search.start, -np.inf
     if prod(search.sizes) <= WHOLE_GRID:
@@ -99,7 +134,13 @@ def _profiled_column(panel: Panel, column: int, components: Sequence[Component])
         best = search.climbed()
     scale = float(data_scale(panel)[column])
     unit = scale**2 * search.unit(best)
-    return unit, unit * search.variances(best), search.transition(best), scale * search.coefficients(best)
+    return Profile(
+        unit,
+        unit * search.variances(best),
+        search.transition(best),
+        scale * search.coefficients(best),
+        search.moves(best, [one.n_steps for one in panel]) if has_common else np.zeros((0, 0)),
+    )
 
 
 def _learnt_columns(components: Sequence[Component]) -> list[int]:
@@ -118,12 +159,14 @@ class _Search:
         scale = float(data_scale(panel)[column])
         self.state_dim = sum(component.state_dim for component in components)
         self.series: list[tuple[Array, Array, Array]] = []
-        for one in panel:
+        self.windows: list[tuple[int, slice]] = []
+        for position, one in enumerate(panel):
             rows = _window(one.values[:, column])
             values = one.values[rows, column] / scale
             if np.count_nonzero(~np.isnan(values)) > self.state_dim:
                 inputs = np.zeros((len(values), 0)) if one.inputs is None else one.inputs[rows]
                 self.series.append((values, inputs[:, _learnt_columns(components)], self._observed(inputs)))
+                self.windows.append((position, rows))
         self.seen: dict[Point, tuple[float, float, Array]] = {}
 
     @property
@@ -138,6 +181,20 @@ class _Search:
 
     def coefficients(self, point: Point) -> Array:
         return self._profiled(point)[2]
+
+    def moves(self, point: Point, lengths: Sequence[int]) -> Array:
+        """Return x[t+1] - F x[t] of the smoothed states, a row a step of every series, 0 where nothing is known."""
+        found = [np.zeros((max(n - 1, 0), self.state_dim)) for n in lengths]
+        F = self.transition(point)
+        for (values, inputs, observed), (position, rows) in zip(self.series, self.windows, strict=True):
+            system = self._system(point, observed)
+            left = (values - inputs @ self.coefficients(point))[:, None]
+            try:
+                means = rts_smoother(system, kalman_filter(system, Observations(left))).smoothed_means
+            except NumericalError:
+                continue
+            found[position][rows.start : rows.stop - 1] = means[1:] - means[:-1] @ F.T
+        return np.concatenate(found)
 
     def _observed(self, inputs: Array) -> Array:
         """Return the row of H (c,), or one a row of the series where inputs are seen through states."""

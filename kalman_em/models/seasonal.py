@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.em.forms import Full, checked_covariance_form
+from kalman_em.em.forms import Full, checked_covariance_form, checked_noise_form
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component, Noise
@@ -46,8 +46,9 @@ class Seasonal(Additive):
         How many waves, the longest first, at most period / 2; all of them when left out.
     kind : {"trigonometric", "dummy"}
         How the pattern is made; "dummy" needs a whole period and takes no harmonics.
-    seasonal_cov : form, default Full()
-        The noise covariance, shape (p, p); Fixed(0) for a pattern that never changes.
+    seasonal_cov : form or LowRank, default Full()
+        The noise covariance, shape (p, p); Fixed(0) for a pattern that never changes, ``LowRank(r)`` for changes in
+        common.
     observation_cov : form, default Full()
         R, shape (p, p).
 
@@ -91,8 +92,8 @@ class Seasonal(Additive):
         if self.kind not in KINDS:
             raise InputError(unknown_name("kind", self.kind, KINDS))
         self._check_harmonics()
-        for name in ("seasonal_cov", "observation_cov"):
-            checked_covariance_form(getattr(self, name), name)
+        checked_noise_form(self.seasonal_cov, "seasonal_cov")
+        checked_covariance_form(self.observation_cov, "observation_cov")
 
     def _check_harmonics(self) -> None:
         if self.kind == "dummy":

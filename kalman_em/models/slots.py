@@ -75,7 +75,7 @@ class Slot:
             for block in self._blocks():
                 result[..., block, block] = named
         elif self.kind == "value":
-            result[self.places] = np.ravel(named)
+            result[_places(self.entries)] = np.tile(np.ravel(named), self.copies)
         else:
             self._turn(result, named)
         return result
@@ -87,9 +87,9 @@ class Slot:
 
     @property
     def places(self) -> tuple[list[int], list[int]]:
-        """Rows and columns of the entries."""
-        rows, columns = zip(*(self.entries or ()), strict=True)
-        return list(rows), list(columns)
+        """Rows and columns of the entries, of one copy of them."""
+        entries = self.entries or ()
+        return _places(entries[: len(entries) // self.copies])
 
     def _turn(self, matrix: Array, named: Array) -> None:
         """Write damping or period into the blocks [[a, b], [-b, a]] whose (a, b) are the entries."""
@@ -102,6 +102,11 @@ class Slot:
         for (row, column), (_, partner), (cosine, sine) in zip(entries[::2], entries[1::2], turned, strict=True):
             matrix[row, column], matrix[row, partner] = cosine, sine
             matrix[partner, column], matrix[partner, partner] = -sine, cosine
+
+
+def _places(entries: tuple[tuple[int, int], ...]) -> tuple[list[int], list[int]]:
+    rows, columns = zip(*entries, strict=True)
+    return list(rows), list(columns)
 
 
 def _of_drift(entry: float, kind: str) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.em.forms import Full, checked_covariance_form
+from kalman_em.em.forms import Full, checked_covariance_form, checked_noise_form
 from kalman_em.models.component import Component, Noise
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
@@ -31,8 +31,8 @@ class SmoothTrend(Additive):
 
     Parameters
     ----------
-    slope_cov : form, default Full()
-        The noise covariance of the slopes, shape (p, p).
+    slope_cov : form or LowRank, default Full()
+        The noise covariance of the slopes, shape (p, p); ``LowRank(r)`` for r trends in common.
     observation_cov : form, default Full()
         R, shape (p, p).
 
@@ -57,8 +57,8 @@ class SmoothTrend(Additive):
     observation_cov: Any = field(default_factory=Full)
 
     def __post_init__(self) -> None:
-        for name in ("slope_cov", "observation_cov"):
-            checked_covariance_form(getattr(self, name), name)
+        checked_noise_form(self.slope_cov, "slope_cov")
+        checked_covariance_form(self.observation_cov, "observation_cov")
 
     @property
     def base(self) -> str:

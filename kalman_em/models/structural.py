@@ -12,6 +12,7 @@ from kalman_em.em.forms import Full, checked_covariance_form
 from kalman_em.errors import InputError
 from kalman_em.models.component import Component, Summand, distinct_names, with_columns
 from kalman_em.models.composition import composed
+from kalman_em.models.loadings import with_scattered_loadings
 from kalman_em.models.profile import profiled_start, scattered
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
@@ -48,8 +49,9 @@ class Additive:
     def random_start(
         self, specification: Specification, panel: Panel, rng: np.random.Generator
     ) -> LinearGaussianSystem:
-        """Return that start with its variances scattered."""
-        return scattered(specification, self.start(specification, panel), rng)
+        """Return that start with its variances scattered, and the loadings of noises in common."""
+        start = scattered(specification, self.start(specification, panel), rng)
+        return with_scattered_loadings(specification, start, rng)
 
     def _components(self, panel: Panel) -> list[Component]:
         parts = _parts(self)

@@ -10,6 +10,7 @@ from kalman_em.em.forms.fixed import Fixed
 from kalman_em.em.forms.free import Diagonal, EqualVarCov, Full, Isotropic
 from kalman_em.em.forms.initial import Diffuse, MeanOfBlocks, Stationary
 from kalman_em.em.forms.left_to_right import LeftToRight
+from kalman_em.em.forms.low_rank import LowRank
 from kalman_em.em.forms.partly import Partly
 from kalman_em.em.forms.pattern import Pattern
 from kalman_em.em.forms.per_series import PerSeries, has_series, shared_form
@@ -19,6 +20,7 @@ from kalman_em.em.forms.protocols import (
     LinearForm,
     check_initial_forms,
     checked_covariance_form,
+    checked_noise_form,
     coefficient_form,
     covariance_form,
     is_direct,
@@ -39,6 +41,7 @@ __all__ = [
     "Known",
     "LeftToRight",
     "LinearForm",
+    "LowRank",
     "MeanOfBlocks",
     "Partly",
     "Pattern",
@@ -48,6 +51,7 @@ __all__ = [
     "Stationary",
     "check_initial_forms",
     "checked_covariance_form",
+    "checked_noise_form",
     "coefficient_form",
     "covariance_form",
     "has_series",

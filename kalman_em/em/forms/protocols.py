@@ -11,6 +11,7 @@ from kalman_em.arrays import Array
 from kalman_em.em.constraints import LinearConstraint
 from kalman_em.em.families import Family
 from kalman_em.em.forms.initial import is_initial_form
+from kalman_em.em.forms.low_rank import LowRank
 from kalman_em.em.maximisers import FamilyMaximiser
 from kalman_em.errors import InputError
 
@@ -109,6 +110,17 @@ def checked_covariance_form(form: Any, name: str) -> CovarianceForm:
     return form
 
 
+def checked_noise_form(form: Any, name: str) -> CovarianceForm | LowRank:
+    """Return `form` if it is one for the noise of a component: of a covariance, or `LowRank`.
+
+    Examples
+    --------
+    >>> checked_noise_form(LowRank(1), "level_cov")
+    LowRank(rank=1)
+    """
+    return form if isinstance(form, LowRank) else checked_covariance_form(form, name)
+
+
 def check_initial_forms(mean: Any, cov: Any) -> None:
     """Raise `InputError` unless `mean` is a form or None and `cov` one for an initial covariance."""
     if mean is not None:
@@ -130,4 +142,6 @@ def _expected(form: Any) -> str:
         return f"{expected} an array; hold known numbers with Fixed(...)"
     if is_initial_form(form):
         return f"{expected} {form!r}, which is for initial_cov alone"
+    if isinstance(form, LowRank):
+        return f"{expected} {form!r}, which is for LocalLevel, LocalLinearTrend, SmoothTrend and Seasonal alone"
     return f"{expected} {form!r}"
