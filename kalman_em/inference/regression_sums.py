@@ -28,11 +28,18 @@ class RegressionMoments:
 
 
 def transition_moments(
-    laid: SystemRows, rows: Rows, means: Array, inputs: Array, spreads: Spreads
+    laid: SystemRows,
+    rows: Rows,
+    means: Array,
+    inputs: Array,
+    spreads: Spreads,
+    moves: tuple[IntArray, IntArray] | None = None,
 ) -> RegressionMoments:
-    """Return the sums over the transitions, by distinct Q."""
+    """Return the sums over the transitions, by distinct Q; `moves` are these rows by Q, with one F each, if known."""
     n, d = len(laid.noise_cov.entries), means.shape[1]
-    if n == len(laid.transition.entries) == 1:
+    if moves is not None:
+        (order, bounds), entries = moves, np.arange(n)
+    elif n == len(laid.transition.entries) == 1:
         order, bounds, entries = rows.moving_rows, np.array([0, len(rows.moving_rows)]), np.zeros(1, dtype=np.int64)
     elif laid.noise_cov.index is laid.transition.index:
         order, bounds = by_group(rows.moving_rows, laid.noise_cov.index, n)

@@ -18,6 +18,7 @@ from kalman_em.inference.regression_sums import RegressionMoments, mirrored, obs
 from kalman_em.inference.rows import Rows, SystemRows, by_group, numbered
 from kalman_em.inference.smoothing_loop import smooth_rows
 from kalman_em.linalg import symmetrised
+from kalman_em.memory import empty_arrays
 from kalman_em.systems import LinearGaussianSystem
 
 
@@ -92,6 +93,11 @@ class StackedRows:
     def order(self) -> tuple[IntArray, IntArray]:
         """The rows of the data by group, and where each group begins."""
         return by_group(self.rows.data_rows, self.group_index, len(self.group_rows))
+
+    @cached_property
+    def moves(self) -> tuple[IntArray, IntArray]:
+        """The rows that another of their series follows, by series, and where each series begins."""
+        return by_group(self.rows.moving_rows, self.series_index, self.rows.n_series)
 
     @property
     def group_series(self) -> IntArray:
@@ -171,7 +177,7 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
     log_likelihoods = _by_series(filtered.log_likelihoods, rows.starts)
     troubled = _failed(filtered, log_likelihoods, rows.starts)
     spreads = spreads_space(d, n, len(laid.group_rows))
-    means, covs = np.zeros((rows.n_rows, d)), np.zeros((n, d, d))
+    (means,), covs = empty_arrays((rows.n_rows, d)), np.zeros((n, d, d))
     space = space_back(laid, filtered)
     n_series = n
     while n_series > 0:
@@ -194,10 +200,11 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
         # The loop goes from the last series to the first: it stopped at this one, and goes on before it.
         n_series = int(over.series_index[row])
         troubled[n_series] = True
+        means[rows.of(n_series)] = 0.0
         space.place[FACTORS_LEFT] = np.count_nonzero(filtered.columns[: rows.starts[n_series]])
     seen, inputs = frozen(rows.patterns[over.group_pattern]), np.zeros((rows.n_rows, 0))
     return StackExpectations(
-        transition=transition_moments(laid, rows, means, inputs, spreads),
+        transition=transition_moments(laid, rows, means, inputs, spreads, over.moves),
         observation=observation_moments(laid, rows, means, inputs, mirrored(spreads.observed_covs), seen, over.order),
         group_series=over.group_series,
         group_pattern=over.group_pattern,

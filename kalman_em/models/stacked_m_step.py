@@ -6,11 +6,14 @@ Only where each is one solve (`can_be_stacked`); what it computes is the same, s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray
+from kalman_em.arrays import Array, BoolArray, frozen
 from kalman_em.em.constraints import JointConstraint, join
+from kalman_em.em.forms import CovarianceForm
+from kalman_em.inference.regress_each import regress_each
 from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.scores import initial_scores
 from kalman_em.inference.stacks import StackedRows, StackExpectations, SystemStack, lay_stack
@@ -35,6 +38,12 @@ class StackedMStep:
         joints = (specification.joint("transition"), specification.joint("observation"))
         return cls(specification, *joints, join([specification.constraint("initial_mean")]), moves_mean)
 
+    @cached_property
+    def _forms(self) -> dict[str, CovarianceForm]:
+        """The forms of the covariances that are learnt."""
+        names = ("transition_cov", "observation_cov", "initial_cov")
+        return {name: self.specification.covariance(name) for name in names if self.specification.is_free(name)}
+
     def __call__(self, params: SystemStack, expectations: StackExpectations, over: StackedRows) -> SystemStack:
         """Return the parameters that maximise the expected complete log-likelihood of every series."""
         updated = (
@@ -50,18 +59,20 @@ class StackedMStep:
         free = specification.is_free("transition_cov")
         if not free and self.transition.n_free == 0:
             return {}
-        change = _changes(moments, self.transition, params.noise_cov)
+        change, scatter = _regressed(moments, self.transition, params.noise_cov)
         moved = self._moved(params, "transition", change)
         if not free:
             return moved
-        G = params.like.noise_selection
-        inverse = np.eye(params.transition_matrix.shape[1]) if G is None else np.linalg.pinv(G)
-        form = specification.covariance("transition_cov")
-        scatter = _scatters(moments, change) / moments.count[:, None, None]
-        cov = most_likely_each(form, symmetrised(inverse @ scatter @ inverse.T))
-        # Once more through the selection, as one series does it: the same digits.
-        noise = cov if G is None else symmetrised(G @ cov @ G.T)
-        cov = most_likely_each(form, symmetrised(inverse @ noise @ inverse.T))
+        G, form = params.like.noise_selection, self._forms["transition_cov"]
+        scatter /= moments.count[:, None, None]
+        if G is None:
+            cov = most_likely_each(form, scatter)
+        else:
+            inverse = np.linalg.pinv(G)
+            cov = most_likely_each(form, symmetrised(inverse @ scatter @ inverse.T))
+            # Once more through the selection, as one series does it: the same digits.
+            noise = symmetrised(G @ cov @ G.T)
+            cov = most_likely_each(form, symmetrised(inverse @ noise @ inverse.T))
         return {"transition_cov": _zeros_kept(params.transition_cov, cov), **moved}
 
     def _observation(self, params: SystemStack, expectations: StackExpectations) -> dict[str, Array]:
@@ -70,12 +81,12 @@ class StackedMStep:
         if not free and self.observation.n_free == 0:
             return {}
         moments = _completed(expectations, params.observation_cov)
-        change = _changes(moments, self.observation, params.observation_cov)
+        change, scatter = _regressed(moments, self.observation, params.observation_cov)
         moved = self._moved(params, "observation", change)
         if not free:
             return moved
-        scatter = _scatters(moments, change) / moments.count[:, None, None]
-        cov = most_likely_each(specification.covariance("observation_cov"), scatter)
+        scatter /= moments.count[:, None, None]
+        cov = most_likely_each(self._forms["observation_cov"], scatter)
         return {"observation_cov": _zeros_kept(params.observation_cov, cov), **moved}
 
     def _initial(self, params: SystemStack, expectations: StackExpectations) -> dict[str, Array]:
@@ -93,10 +104,10 @@ class StackedMStep:
             np.ones(n),
         )
         joint = self.initial if mean_is_free else JointConstraint(d, 1, np.zeros((d, 0)))
-        change = _changes(moments, joint, params.initial_cov)
+        change, scatter = _regressed(moments, joint, params.initial_cov)
         result = {}
         if cov_is_free:
-            cov = most_likely_each(specification.covariance("initial_cov"), _scatters(moments, change))
+            cov = most_likely_each(self._forms["initial_cov"], scatter)
             result["initial_cov"] = _zeros_kept(params.initial_cov, cov)
         return result | ({"initial_mean": params.initial_mean + change[:, :, 0]} if mean_is_free else {})
 
@@ -114,6 +125,34 @@ class StackedMStep:
         right = (scores @ design)[:, :, None]
         change = solve_each(symmetrised(design.T @ information @ design), right)[:, :, 0]
         return np.asarray(params.initial_mean + change @ design.T)
+
+
+def _regressed(moments: RegressionMoments, joint: JointConstraint, noise_cov: Array) -> tuple[Array, Array]:
+    """Return the best change (N, q, r) of the coefficients of every series, and E[e e'] (N, q, q) after it."""
+    n, q, r = moments.cross.shape
+    columns = np.zeros(r, dtype=bool) if joint.n_free == 0 or joint.free_columns is None else joint.free_columns
+    silent = np.diagonal(noise_cov, axis1=1, axis2=2) == 0.0
+    change, scatter, sound = np.zeros((n, q, r)), np.empty((n, q, q)), np.empty(n, dtype=bool)
+    regress_each(
+        frozen(moments.residual.view()),
+        frozen(moments.cross.view()),
+        frozen(moments.regressor.view()),
+        frozen(np.argsort(~columns, kind="stable")),
+        int(np.count_nonzero(columns)),
+        frozen(silent),
+        np.empty((q + r, q + r)),
+        np.empty(q + r),
+        change,
+        scatter,
+        sound,
+    )
+    if not sound.all():
+        others = ~sound
+        parts = (moments.residual, moments.cross, moments.regressor, moments.count)
+        some = RegressionMoments(*(part[others] for part in parts))
+        change[others] = _changes(some, joint, noise_cov[others])
+        scatter[others] = _scatters(some, change[others])
+    return change, scatter
 
 
 def _changes(moments: RegressionMoments, joint: JointConstraint, noise_cov: Array) -> Array:
@@ -147,6 +186,9 @@ def _scatters(moments: RegressionMoments, change: Array) -> Array:
 def _completed(expectations: StackExpectations, R: Array) -> RegressionMoments:
     """Return the moments of complete rows by series: `kalman_em.models.completion` pattern by pattern."""
     sums, n = expectations.observation, len(R)
+    if len(sums.count) == n and len(expectations.patterns) == 1 and expectations.patterns.all():
+        # One group a series, in their order.
+        return sums
     p, r = sums.cross.shape[1:]
     residual, cross = np.zeros((n, p, p)), np.zeros((n, p, r))
     regressor, count = np.zeros((n, r, r)), np.zeros(n)
