@@ -82,11 +82,6 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
     )
 
 
-<<<<<<< HEAD
-def stacked_transition(blocks: Sequence[Array], p: int) -> Array:
-    """Return F (c p, c p) of the blocks (c, c) of one column, each column with states of its own."""
-    return np.asarray(np.kron(block_diagonal(*blocks), np.eye(p)))
-=======
 def _state_names(layout: Layout, columns: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     for position, component in enumerate(layout.components):
@@ -97,7 +92,6 @@ def _state_names(layout: Layout, columns: Sequence[str]) -> tuple[str, ...]:
                 names += [f"{state}_common_{count[state] + j + 1}" for j in range(common.rank)]
                 count[state] += common.rank
     return tuple(names)
->>>>>>> a0b24f8 (Noise of low rank in sums: common levels, trends and seasonal changes with learnt loadings, by an expanded M-step)
 
 
 def _observation_form(layout: Layout, panel: Panel) -> Any:
@@ -153,7 +147,7 @@ def _regression_slots(components: Sequence[Component], p: int) -> dict[str, Slot
 
 def _transition_form(layout: Layout) -> Any:
     blocks = [component.transition for component in layout.components]
-    fixed = layout.stacked(np.asarray(np.kron(scipy.linalg.block_diag(*blocks), np.eye(layout.p))))
+    fixed = layout.stacked(np.asarray(np.kron(block_diagonal(*blocks), np.eye(layout.p))))
     free, n_free = [], 0
     for component, first in zip(layout.components, layout.firsts, strict=False):
         if component.coefficient is None:
