@@ -28,8 +28,9 @@ from kalman_em.latent.moments import Moments, combined, expected_log_density
 from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
-from kalman_em.latent.series_parts import rows_of_series, shared_out
+from kalman_em.latent.series_parts import rows_of_series, shared_out, starts_of
 from kalman_em.latent.shares import Shares
+from kalman_em.observations import Panel
 
 # Random segments of a series have this many rows on average, or a fiftieth of it if that is more.
 SEGMENT = 5
@@ -158,6 +159,11 @@ class HMMProblem:
         K-means algorithm for estimating parameters of hidden Markov models, IEEE Trans. ASSP 38 (1990)).
         """
         return replace(self, temperature=temperature)
+
+    def seeing(self, panel: Panel) -> HMMProblem:
+        """Return the problem for other series, measured from the same centre in the same unit."""
+        rows = self.rows.of(np.concatenate([one.values for one in panel]))
+        return replace(self, rows=rows, starts=starts_of(panel), keys=panel.keys or ())
 
     @property
     def n_units(self) -> int:

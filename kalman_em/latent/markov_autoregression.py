@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kalman_em.arrays import as_count, frozen
+from kalman_em.arrays import as_count
 from kalman_em.em.forms import Full, Stationary
 from kalman_em.errors import InputError
 from kalman_em.latent.chain import Chain, check_chain_forms
+from kalman_em.latent.lagged_rows import check_series, lagged_values
 from kalman_em.latent.markov_autoregression_problem import MarkovAutoregressionProblem
 from kalman_em.latent.regime_autoregression import LaggedRows
 from kalman_em.latent.rows import patterned
+from kalman_em.latent.series_parts import starts_of
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.observations import Panel
 
@@ -100,40 +102,22 @@ class MarkovAutoregression:
     def problem(self, panel: Panel) -> MarkovAutoregressionProblem:
         """Return the EM problem for the series of `panel`."""
         p = self.order
-        _check(panel, p)
+        check_series(panel, p)
         points = patterned(panel)
         centre, scale = float(points.centre[0]), float(points.scale[0])
         if scale <= 4.0 * np.finfo(float).eps * abs(centre):
             raise InputError(f"data: column {panel.names[0]!r} has one value throughout")
-        lagged = [np.lib.stride_tricks.sliding_window_view(one.values[:, 0] - centre, p + 1) for one in panel]
-        values = np.concatenate(lagged)[:, ::-1].copy()
+        values, lagged_starts = lagged_values(panel, p, centre)
         if len(values) < self.n_regimes:
             raise InputError(f"data: expected at least {self.n_regimes} rows with all lags, got {len(values)}")
         n = self.n_regimes ** (p + 1)
         histories = np.array(np.unravel_index(np.arange(n), (self.n_regimes,) * (p + 1))).T
         return MarkovAutoregressionProblem(
             points=points,
-            rows=LaggedRows(frozen(values), centre, scale, histories),
-            starts=np.concatenate([[0], np.cumsum([one.n_steps for one in panel])]),
-            lagged_starts=np.concatenate([[0], np.cumsum([len(one) for one in lagged])]),
+            rows=LaggedRows(values, centre, scale, histories),
+            starts=starts_of(panel),
+            lagged_starts=lagged_starts,
             chain=Chain(self.n_regimes, self.initial_probabilities, self.transition_matrix),
             switching_coefficients=bool(self.switching_coefficients),
             switching_variance=bool(self.switching_variance),
         )
-
-
-def _check(panel: Panel, order: int) -> None:
-    if panel.input_dim:
-        raise InputError("inputs: expected none, as MarkovAutoregression has no inputs")
-    if panel.obs_dim != 1:
-        raise InputError(f"data: expected one column, got {panel.obs_dim}: {', '.join(panel.names[:10])}")
-    for key, one in zip(panel.keys or (), panel, strict=True):
-        where = f" in series {key!r}" if panel.n_series > 1 else ""
-        if one.n_steps <= order:
-            raise InputError(f"data: expected more than {order} rows{where}, as many lags are taken, got {one.n_steps}")
-        if one.is_missing.any():
-            row = int(np.argmax(one.is_missing[:, 0]))
-            raise InputError(
-                f"data: expected no missing values, as rows are seen from those before, got NaN at row {row}{where}; "
-                "cut the series there and pass its parts as a panel"
-            )

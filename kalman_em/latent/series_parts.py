@@ -7,6 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from kalman_em.arrays import IntArray
+from kalman_em.observations import Panel
+
+
+def starts_of(panel: Panel) -> IntArray:
+    """Return where every series begins among the rows of all, and their number at the end.
+
+    Examples
+    --------
+    >>> from kalman_em import Observations
+    >>> starts_of(Panel([Observations([[1.0], [2.0]]), Observations([[3.0]])])).tolist()
+    [0, 2, 3]
+    """
+    return np.concatenate([[0], np.cumsum([one.n_steps for one in panel])])
 
 
 def shared_out(n_series: int, n_parts: int, rng: np.random.Generator) -> list[IntArray]:

@@ -26,11 +26,13 @@ from kalman_em.latent.chain import Chain, chain_height, named_shares
 from kalman_em.latent.named import taken_apart, with_values
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.series_parts import starts_of
 from kalman_em.latent.shares import Shares
 from kalman_em.latent.switching_m_step import RegressionStep
 from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, SwitchingParams
-from kalman_em.latent.switching_rows import RegressionSums, observation_sums, whitened
+from kalman_em.latent.switching_rows import RegressionSums, expected_rows, observation_sums, whitened
 from kalman_em.linalg import symmetrised
+from kalman_em.observations import Panel
 
 # A step of EM that raises the approximate log-likelihood by less than this is slow, or goes to another end.
 SLOW = 0.01
@@ -280,11 +282,43 @@ class KimProblem:
             self.chain.free_numbers(params.regime_initial_probabilities, params.regime_transition_matrix),
         ]
 
+    def seeing(self, panel: Panel) -> KimProblem:
+        """Return the problem for other series."""
+        rows = self.rows.of(np.concatenate([one.values for one in panel]))
+        return replace(self, rows=rows, starts=starts_of(panel))
+
+    def expected_rows(self, params: SwitchingParams) -> Array:
+        """Return every row given all data, (N, p): what is missing as expected."""
+        return expected_rows(params, self.rows, self.states(params)) + self.rows.centre
+
     def posterior(self, params: SwitchingParams) -> RegimePosterior:
         """Return the probabilities of the regimes by Kim's filter and smoother."""
         filtered, scratch = self.filtered(params)
         smoothed, _ = self.smoothed(params, filtered, scratch)
         return RegimePosterior(filtered.moments.probabilities, smoothed.probabilities)
+
+    def ahead(self, params: SwitchingParams, series: int, steps: int) -> SwitchingMoments:
+        """Return the regimes after the end of a series, probabilities (h, K), and the moments of the state in each.
+
+        The mixture over the regimes before is replaced at every step by a Gaussian with its mean and covariance.
+        """
+        last = int(self.starts[series + 1]) - 1
+        moments = self.filtered(params)[0].moments
+        shares, means, covs = (part[last] for part in moments)
+        found = empty_moments(steps, params.n_regimes, params.state_dim)
+        moves, noises = params.of_regimes("transition_matrix"), params.of_regimes("transition_cov")
+        for h in range(steps):
+            joint = shares[:, None] * params.regime_transition_matrix
+            ahead = joint.sum(axis=0)
+            came_from = np.where(ahead > 0.0, joint / np.where(ahead > 0.0, ahead, 1.0), 1.0 / len(shares))
+            middle = came_from.T @ means
+            off = means[:, None] - middle
+            inside = covs[:, None] + off[..., :, None] * off[..., None, :]
+            spread = np.einsum("ij,ijab->jab", came_from, inside)
+            shares, means = ahead, np.einsum("jab,jb->ja", moves, middle)
+            covs = symmetrised(moves @ spread @ np.swapaxes(moves, 1, 2) + noises)
+            found.probabilities[h], found.means[h], found.covs[h] = shares, means, covs
+        return found
 
     def states(self, params: SwitchingParams) -> SwitchingMoments:
         """Return smoothed probabilities, and moments of the states in each regime."""

@@ -56,6 +56,23 @@ def whitened(params: SwitchingParams, rows: PatternedRows) -> WhitenedRows:
     return result
 
 
+def expected_rows(params: SwitchingParams, rows: PatternedRows, moments: SwitchingMoments) -> Array:
+    """Return the rows less their centre, (N, p), what is missing expected given the rest, over the regimes together."""
+    covs, matrices = params.of_regimes("observation_cov"), params.of_regimes("observation_matrix")
+    result = np.zeros((rows.n_rows, params.obs_dim))
+    for pattern in rows.patterns:
+        o, at = pattern.observed, pattern.at
+        m = np.setdiff1d(np.arange(params.obs_dim), o)
+        result[np.ix_(at, o)] = pattern.columns.T
+        for k in range(params.n_regimes if len(m) else 0):
+            # y_m = H_m x + R_mo R_oo^-1 (y_o - H_o x) in the mean.
+            regression = np.linalg.solve(covs[k][np.ix_(o, o)], covs[k][np.ix_(o, m)]).T
+            slope = matrices[k][m] - regression @ matrices[k][o]
+            own = pattern.columns.T @ regression.T + moments.means[at, k] @ slope.T
+            result[np.ix_(at, m)] += moments.probabilities[at, k, None] * own
+    return result
+
+
 def observation_sums(params: SwitchingParams, rows: PatternedRows, moments: SwitchingMoments) -> RegressionSums:
     """Return the sums of the regression of rows on states; what is missing of a row is expected given the rest.
 

@@ -14,13 +14,17 @@ from kalman_em.inference.mean_field_loops import solve_chain
 from kalman_em.inference.regimes import filter_regimes, first_rows, smooth_regimes
 from kalman_em.inference.switching_loops import SwitchingMoments, WhitenedRows
 from kalman_em.latent.regime_problem import RegimePosterior
+from kalman_em.latent.series_parts import starts_of
 from kalman_em.latent.switching_params import SwitchingParams
 from kalman_em.latent.switching_problem import KimProblem, SwitchingExpectations
 from kalman_em.latent.switching_rows import RegressionSums, observation_sums
 from kalman_em.linalg import symmetrised
+from kalman_em.observations import Panel
 
 # How often states and regimes are set to their best given the other in an E-step.
 SWEEPS = 3
+# ... and for series that were not learnt from, whose q begins anew.
+MANY_SWEEPS = 40
 LOG_2PI = log(2.0 * pi)
 
 
@@ -46,16 +50,19 @@ class VariationalProblem(KimProblem):
     rises in every sweep and M-step. `SwitchingParams.shares` hold q(z) from one E-step to the next.
     """
 
+    sweeps: int = SWEEPS
+    keeps_shares: bool = True
+
     @property
     def why_no_errors(self) -> str:
         """Why there are no standard errors."""
         return "the curvature of a variational bound is too sure of the parameters; use approximation='kim'"
 
     def e_step(self, params: SwitchingParams) -> tuple[SwitchingExpectations, float]:
-        """Return the expectations under q after three sweeps from `params.shares`, and the bound."""
+        """Return the expectations under q after the sweeps from `params.shares`, and the bound."""
         seen = self.seen(params)
         shares = self.first_shares(params)
-        for _ in range(SWEEPS):
+        for _ in range(self.sweeps):
             states = self._states(params, seen, shares)
             densities = self._expected_log_densities(params, seen, states)
             chain = params.regime_initial_probabilities, params.regime_transition_matrix
@@ -83,9 +90,15 @@ class VariationalProblem(KimProblem):
         """Return how much the bound rises at this q."""
         return self.expected(new, expectations) - self.expected(old, expectations)
 
+    def seeing(self, panel: Panel) -> VariationalProblem:
+        """Return the problem for other series, whose q(z) is begun anew."""
+        return replace(
+            self, rows=super().seeing(panel).rows, starts=starts_of(panel), sweeps=MANY_SWEEPS, keeps_shares=False
+        )
+
     def first_shares(self, params: SwitchingParams) -> Array:
         """Return q(z) to begin with: that of the last E-step, or what Kim's smoother says."""
-        return super().posterior(params).smoothed if params.shares is None else params.shares
+        return super().posterior(params).smoothed if params.shares is None or not self.keeps_shares else params.shares
 
     def posterior(self, params: SwitchingParams) -> RegimePosterior:
         """Return the probabilities of the regimes: by Kim's filter given the rows so far, under q given all."""

@@ -280,6 +280,29 @@ def test_starts_drawn_at_random_reach_what_the_data_hold():
     assert len(fitted.em.start_log_likelihoods) == 4
 
 
+def test_series_that_were_not_learnt_from_are_scored_and_filled():
+    fitted = kem.fit(kem.GaussianHMM(2), regimes_of(200)[0])
+    panel = short_panel()
+    params = {name: fitted.params[name] for name in PARAMS}
+    exact = enumerated(panel, params)
+    assert fitted.score(panel) == pytest.approx(sum(one.log_likelihood for one in exact), rel=1e-12)
+    shares = np.concatenate([one.probabilities for one in exact])
+    np.testing.assert_allclose(fitted.probabilities(panel), shares, atol=1e-12)
+    assert fitted.path(panel).tolist() == np.concatenate([one.best for one in exact]).tolist()
+    filled = fitted.impute(panel)
+    given = np.concatenate([one.values for one in panel])
+    there = ~np.isnan(given)
+    np.testing.assert_array_equal(filled.to_numpy()[there], given[there])
+    # Row 1 lacks its first column: the mean of that given the second, by regime, weighed.
+    means, covs = params["means"], params["covs"]
+    by_regime = means[:, 0] + covs[:, 0, 1] / covs[:, 1, 1] * (given[1, 1] - means[:, 1])
+    assert filled.iloc[1, 0] == pytest.approx(shares[1] @ by_regime, rel=1e-12)
+    np.testing.assert_allclose(filled.iloc[2], shares[2] @ means, rtol=1e-12)
+    assert fitted.score(fitted.panel) == pytest.approx(fitted.log_likelihood, rel=1e-14)
+    with pytest.raises(kem.InputError, match="expected columns"):
+        fitted.score(pd.DataFrame({"a": [1.0], "b": [2.0]}))
+
+
 def test_a_forecast_is_the_filtered_regime_moved_on():
     values, _ = regimes_of(100)
     fitted = kem.fit(kem.GaussianHMM(2), values)

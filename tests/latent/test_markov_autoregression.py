@@ -194,6 +194,14 @@ def test_a_forecast_has_the_moments_of_what_the_model_draws():
     np.testing.assert_allclose(forecast.weights.sum(axis=1), 1.0, atol=1e-12)
 
 
+def test_other_series_are_scored():
+    fitted = kem.fit(kem.MarkovAutoregression(2, order=2), growth())
+    part = growth().iloc[30:38].reset_index(drop=True)
+    exact = enumerated(part.to_numpy(), fitted.em.params)
+    assert fitted.score(part) == pytest.approx(exact.log_likelihood, rel=1e-12)
+    np.testing.assert_allclose(fitted.probabilities(part), exact.probabilities, atol=1e-12)
+
+
 def test_what_is_sampled_comes_back():
     rng = np.random.default_rng(0)
     fitted = kem.fit(kem.MarkovAutoregression(2, order=1), growth())

@@ -259,6 +259,65 @@ def test_a_panel_is_the_sum_of_its_series():
     )
 
 
+def fit_at(params, values):
+    """Return a fit that stands at these parameters."""
+    model = model_of(params)
+    names = [*EVERYTHING, "regime_transition_matrix"]
+    model = replace(
+        model, **{name: kem.Fixed(getattr(params, name)) for name in names},
+        initial_mean=kem.Fixed(params.initial_mean), initial_cov=kem.Fixed(params.initial_cov),
+    )  # fmt: skip
+    return kem.fit(model, values)
+
+
+def test_a_forecast_has_the_moments_of_all_paths_from_the_end():
+    params, values = some_params(switching=EVERYTHING), some_rows(30)
+    fitted = fit_at(params, values)
+    np.testing.assert_array_equal(fitted.params.transition_cov, params.transition_cov)
+    forecast = fitted.forecast(3)
+    moments = fitted.problem.filtered(params)[0].moments
+    for h in (1, 2, 3):
+        paths = all_paths(h + 1, 2)
+        weights = moments.probabilities[-1][paths[:, 0]] * np.prod(MOVES[paths[:, :-1], paths[:, 1:]], axis=1)
+        mean, second = np.zeros(2), np.zeros((2, 2))
+        for path, weight in zip(paths, weights, strict=True):
+            x, P = moments.means[-1, path[0]], moments.covs[-1, path[0]]
+            for k in path[1:]:
+                F = params.transition_matrix[k]
+                x, P = F @ x, F @ P @ F.T + params.transition_cov[k]
+            H = params.observation_matrix[path[-1]]
+            y, S = H @ x, H @ P @ H.T + params.observation_cov[path[-1]]
+            mean += weight * y
+            second += weight * (S + np.outer(y, y))
+        np.testing.assert_allclose(forecast.means[h - 1], mean, rtol=1e-10)
+        np.testing.assert_allclose(forecast.covs[h - 1], second - np.outer(mean, mean), rtol=1e-9)
+        regimes = [weights[paths[:, -1] == k].sum() for k in range(2)]
+        np.testing.assert_allclose(forecast.probabilities[h - 1], regimes, rtol=1e-12)
+    assert forecast.to_frame(levels=(95,)).shape == (3, 8)
+
+
+@pytest.mark.parametrize("approximation", ["kim", "variational"])
+def test_other_series_are_scored_and_filled_as_by_one_regime(approximation):
+    params, values = some_params(switching=()), some_rows(25)
+    same = {"transition_cov": np.stack([params.transition_cov] * 2)}
+    fitted = fit_at(replace(params, **same), values)
+    if approximation == "variational":
+        fitted = kem.fit(replace(fitted.model, approximation=approximation), values)
+    other = some_rows(12, seed=5)
+    system = kem.LinearGaussianSystem(
+        **{name: params.of_regimes(name)[0] for name in EVERYTHING},
+        initial_mean=params.initial_mean, initial_cov=params.initial_cov,
+    )  # fmt: skip
+    filtered = kem.kalman_filter(system, kem.Observations(other))
+    assert fitted.score(other) == pytest.approx(filtered.log_likelihood, rel=1e-8)
+    smoothed = kem.rts_smoother(system, filtered)
+    rows = stack_rows([kem.Observations(other)])
+    filled, _ = impute_rows(lay(system, rows), rows, smoothed.smoothed_means, smoothed.smoothed_covs)
+    np.testing.assert_allclose(fitted.impute(other), filled, rtol=1e-6, atol=1e-6)
+    assert fitted.probabilities(other).shape == (12, 2)
+    assert len(fitted.path(other)) == 12
+
+
 def target(seed=0):
     """Return positions of a target that is quiet, turns wild, and is quiet again; and the regimes."""
     rng = np.random.default_rng(seed)

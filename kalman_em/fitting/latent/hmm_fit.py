@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from kalman_em.fitting.summary import matrix_lines
 from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
+from kalman_em.latent.emissions import completed_rows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -33,6 +35,32 @@ class HMMFit(RegimeFit):
     >>> fitted.expected_durations.round(1).tolist()
     [4.4, 8.6]
     """
+
+    def impute(self, data: Any = None) -> pd.DataFrame:
+        """Return rows with each missing entry at its mean given all that was observed of the series.
+
+        That mean is Σ_k P(regime k given the data) E[x_m given x_o, k]; what was observed stays as it is.
+
+        Parameters
+        ----------
+        data : Series, DataFrame, array_like of shape (n,) or (n, p), Observations or Panel, optional
+            Other series of the same columns; those that were learnt from when left out.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read, has other columns, or skips steps.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.GaussianHMM(2), kem.datasets.load("us_gnp_growth")["gnp_growth_pct"])
+        >>> fitted.impute([1.2, None, 1.4, -1.5, None, -1.2]).round(1).to_numpy().ravel().tolist()
+        [1.2, 1.0, 1.4, -1.5, -0.1, -1.2]
+        """
+        panel, problem = self._seen(data)
+        shares = self._posterior_of(data)[1].smoothed
+        return self._filled(completed_rows(self.em.params, problem.rows, shares), panel)
 
     def forecast(self, steps: int, *, series: Hashable | None = None) -> RegimeForecast:
         """Return the probabilities of the regimes, and the distribution of the observations, `steps` rows ahead.

@@ -14,8 +14,10 @@ from kalman_em.arrays import Array
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.summary import matrix_lines
+from kalman_em.frames import check_regular, to_panel
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.leaves import leaf
+from kalman_em.observations import Panel
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -27,25 +29,62 @@ class RegimeFit(LatentFit):
         """Number of regimes, K."""
         return len(self._moves)
 
-    def probabilities(self) -> pd.DataFrame:
-        """Return the smoothed probabilities: of each regime at each row given all data, shape (n, K)."""
-        return self._frame(self._posterior.smoothed)
+    def probabilities(self, data: Any = None) -> pd.DataFrame:
+        """Return the smoothed probabilities: of each regime at each row given all data, shape (n, K).
 
-    def filtered_probabilities(self) -> pd.DataFrame:
-        """Return the filtered probabilities: of each regime at each row given the rows up to it, shape (n, K)."""
-        return self._frame(self._posterior.filtered)
+        Parameters
+        ----------
+        data : Series, DataFrame, array_like of shape (n,) or (n, p), Observations or Panel, optional
+            Other series of the same columns; those that were learnt from when left out.
 
-    def path(self) -> pd.Series[int]:
+        Raises
+        ------
+        InputError
+            If `data` cannot be read, has other columns, or skips steps.
+        """
+        panel, posterior = self._posterior_of(data)
+        return self._frame(posterior.smoothed, panel)
+
+    def filtered_probabilities(self, data: Any = None) -> pd.DataFrame:
+        """Return the filtered probabilities: of each regime at each row given the rows up to it, shape (n, K).
+
+        The argument, and what is raised, are those of `probabilities`.
+        """
+        panel, posterior = self._posterior_of(data)
+        return self._frame(posterior.filtered, panel)
+
+    def path(self, data: Any = None) -> pd.Series[int]:
         """Return the most probable path: the regimes of all rows of a series that are likeliest together.
+
+        The argument, and what is raised, are those of `probabilities`.
 
         References
         ----------
         Viterbi, Error bounds for convolutional codes and an asymptotically optimum decoding algorithm, IEEE Trans.
         Information Theory 13 (1967).
         """
-        problem: Any = self.problem
+        panel, problem = self._seen(data)
         path, _ = problem.path(self.em.params)
-        return pd.Series(path, index=labels_of(self.panel), name="regime")
+        return pd.Series(path, index=labels_of(panel), name="regime")
+
+    def score(self, data: Any) -> float:
+        """Return log p(data) of other series at the estimates; the argument is that of `probabilities`.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read, has other columns, or skips steps.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> growth = kem.datasets.load("us_gnp_growth")["gnp_growth_pct"]
+        >>> early, late = growth.iloc[:100], growth.iloc[100:]
+        >>> two, one = (kem.fit(kem.GaussianHMM(k), early) for k in (2, 1))
+        >>> two.score(late) > one.score(late), abs(two.score(early) - two.log_likelihood) < 1e-9
+        (True, True)
+        """
+        return float(self._seen(data)[1].e_step(self.em.params)[1])
 
     @property
     def expected_durations(self) -> pd.Series[float]:
@@ -93,8 +132,32 @@ class RegimeFit(LatentFit):
         found: RegimePosterior = problem.posterior(self.em.params)
         return found
 
-    def _frame(self, probabilities: Array) -> pd.DataFrame:
-        return pd.DataFrame(probabilities.copy(), index=labels_of(self.panel), columns=pd.RangeIndex(self.n_regimes))
+    def _frame(self, probabilities: Array, panel: Panel) -> pd.DataFrame:
+        return pd.DataFrame(probabilities.copy(), index=labels_of(panel), columns=pd.RangeIndex(self.n_regimes))
+
+    def _seen(self, data: Any) -> tuple[Panel, Any]:
+        """Return the series that were learnt from, or those of `data`, and their EM problem."""
+        if data is None:
+            return self.panel, self.problem
+        panel = to_panel(data, obs_dim=self.panel.obs_dim, allow_unobserved=True)
+        if isinstance(data, pd.DataFrame) and panel.names != self.panel.names:
+            raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
+        for key, one in zip(panel.keys or (), panel, strict=True):
+            check_regular(one.index, series=key if panel.n_series > 1 else None)
+        problem: Any = self.problem
+        return panel, problem.seeing(panel)
+
+    def _posterior_of(self, data: Any) -> tuple[Panel, RegimePosterior]:
+        if data is None:
+            return self.panel, self._posterior
+        panel, problem = self._seen(data)
+        return panel, problem.posterior(self.em.params)
+
+    def _filled(self, expected: Array, panel: Panel) -> pd.DataFrame:
+        """Return rows with their missing entries as `expected`, what was observed bit for bit as it was."""
+        given = np.concatenate([one.values for one in panel])
+        filled = np.where(np.isnan(given), expected, given)
+        return pd.DataFrame(filled, index=labels_of(panel), columns=list(self.panel.names))
 
     def position(self, series: Hashable | None) -> int:
         """Return the position of the series called `series`, or of the only one."""

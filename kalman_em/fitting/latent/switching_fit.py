@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,10 +13,13 @@ import pandas as pd
 from kalman_em.arrays import Array, as_count
 from kalman_em.fitting.latent.latent_fit import labels_of
 from kalman_em.fitting.latent.regime_fit import RegimeFit
+from kalman_em.fitting.latent.regime_forecast import RegimeForecast
 from kalman_em.fitting.summary import matrix_lines, wrapped
+from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
 from kalman_em.inference.switching_loops import SwitchingMoments
+from kalman_em.latent.switching_problem import KimProblem
 from kalman_em.linalg import square_roots
 
 SAID = {
@@ -45,13 +49,61 @@ class SwitchingFit(RegimeFit):
     1
     """
 
-    def path(self) -> pd.Series[int]:
+    def path(self, data: Any = None) -> pd.Series[int]:
         """Return the regime that is most probable at each row by itself, given all data.
 
-        The likeliest path as a whole would need the sum over all paths of states.
+        The likeliest path as a whole would need the sum over all paths of states. The argument, and what is raised,
+        are those of `probabilities`.
         """
-        path = np.asarray(self._posterior.smoothed.argmax(axis=1), dtype=np.int64)
-        return pd.Series(path, index=labels_of(self.panel), name="regime")
+        panel, posterior = self._posterior_of(data)
+        path = np.asarray(posterior.smoothed.argmax(axis=1), dtype=np.int64)
+        return pd.Series(path, index=labels_of(panel), name="regime")
+
+    def impute(self, data: Any = None) -> pd.DataFrame:
+        """Return rows with each missing entry as expected given all that was observed; the rest stays as it is.
+
+        The argument, and what is raised, are those of `probabilities`.
+        """
+        panel, problem = self._seen(data)
+        return self._filled(problem.expected_rows(self.em.params), panel)
+
+    def forecast(self, steps: int, *, series: Hashable | None = None) -> RegimeForecast:
+        """Return the probabilities of the regimes, and the distribution of the observations, `steps` rows ahead.
+
+        A row ahead is a mixture over its regime; in each the state is the Gaussian with the mean and covariance of the
+        mixture over the regimes before it, from those that Kim's filter ends with. Mean and covariance of a row are
+        so those of all paths from there; its quantiles are approximate.
+
+        Parameters
+        ----------
+        steps : int
+            How far, at least 1.
+        series : hashable, optional
+            The series of a panel.
+
+        Raises
+        ------
+        InputError
+            If `steps` is no whole number of at least 1, there is no such series, or its index cannot be continued.
+
+        References
+        ----------
+        Kim, Dynamic linear models with Markov-switching, Journal of Econometrics 60 (1994), section 2.
+        """
+        steps = as_count(steps, "steps")
+        position = self.position(series)
+        one, problem, params = self.panel.series[position], self._kim, self.em.params
+        ahead = problem.ahead(params, position, steps)
+        matrices = params.of_regimes("observation_matrix")
+        covs = matrices @ ahead.covs @ np.swapaxes(matrices, 1, 2) + params.of_regimes("observation_cov")
+        return RegimeForecast(
+            probabilities=ahead.probabilities,
+            weights=ahead.probabilities,
+            component_means=np.einsum("kpd,hkd->hkp", matrices, ahead.means),
+            component_covs=covs,
+            names=one.names or (),
+            index=continued_index(one.index, steps),
+        )
 
     def states(self) -> pd.DataFrame:
         """Return means and standard deviations of the states given all data, over the regimes together."""
@@ -88,6 +140,12 @@ class SwitchingFit(RegimeFit):
                 x = moves[k] @ x + drives[k] @ rng.standard_normal(d)
             rows[t] = matrices[k] @ x + noises[k] @ rng.standard_normal(params.obs_dim)
         return pd.DataFrame(rows, columns=pd.Index(self.panel.names)).assign(regime=path)
+
+    @property
+    def _kim(self) -> KimProblem:
+        problem: Any = self.problem
+        kim: KimProblem = problem
+        return kim
 
     @property
     def _moves(self) -> Array:
