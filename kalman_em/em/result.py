@@ -51,7 +51,7 @@ class EMIteration(Generic[Params]):
 Callback = Callable[[EMIteration[Params]], object]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class EMResult(Generic[Params]):
     """How a run of EM ended.
 
@@ -167,8 +167,12 @@ class EMResult(Generic[Params]):
     @property
     def message(self) -> str:
         """One line: why the run stopped, where, and, unless it converged, what to try."""
+        return self.told("log-likelihood")
+
+    def told(self, objective: str) -> str:
+        """Return the message with what was climbed by its name, such as "lower bound"."""
         iterations = "1 iteration" if self.n_iterations == 1 else f"{self.n_iterations} iterations"
-        parts = [f"{self.stop_reason} after {iterations}, log-likelihood {self.log_likelihood:.8g}"]
+        parts = [f"{self.stop_reason} after {iterations}, {objective} {self.log_likelihood:.8g}"]
         if self.n_falls:
             parts.append(f"the objective fell by {self.largest_fall:.3g}")
         if self.detail:
@@ -178,6 +182,10 @@ class EMResult(Generic[Params]):
 
     def __str__(self) -> str:
         return self.message
+
+    def __repr__(self) -> str:
+        iterations = f"{self.n_iterations} iteration{'' if self.n_iterations == 1 else 's'}"
+        return f"EMResult({self.stop_reason} after {iterations}, log-likelihood {self.log_likelihood:.8g})"
 
     def _falls(self) -> Array:
         falls: Array = np.maximum.accumulate(self.log_likelihoods)[:-1] - self.log_likelihoods[1:]

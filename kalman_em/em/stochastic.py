@@ -19,7 +19,7 @@ from kalman_em.errors import InputError, NumericalError, is_interrupt
 
 @dataclass(frozen=True)
 class Stochastic:
-    """Stochastic (online) EM over batches of rows or series, with steps that become smaller.
+    """Stochastic (online) EM over batches of rows, with steps that become smaller; for mixtures.
 
     After batch t the expectations s and the parameters are
 
@@ -32,11 +32,11 @@ class Stochastic:
     Parameters
     ----------
     batch_size : int
-        Rows (or series) in a batch.
+        Rows in a batch.
     exponent : float
         Above 0.5, at most 1; smaller ones forget the start sooner, larger ones average more.
     tolerance : float
-        The run ends when a pass raised the log-likelihood by less than this for every row (or series) ...
+        The run ends when a pass raised the log-likelihood by less than this for every row ...
     max_passes : int
         ... or after so many passes over the data. `Stopping` says nothing here.
 
@@ -113,7 +113,8 @@ class Stochastic:
             if not is_interrupt(error):
                 raise
             return history.result(StopReason.interrupted)
-        return history.result(StopReason.max_iterations, f"stochastic, in {len(batches)} batches a pass")
+        said = f"stochastic, in {len(batches)} batches a pass: its own max_passes ended it, no Stopping"
+        return history.result(StopReason.max_iterations, said)
 
 
 @dataclass(frozen=True, eq=False)

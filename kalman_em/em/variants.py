@@ -65,6 +65,8 @@ class Plain:
 class Hard:
     """Hard (classification) EM: every hidden value is set to its most probable one.
 
+    For mixtures, hidden Markov models and Markov autoregressions.
+
     Guarantees: the classification log-likelihood, max over z of log p(y, z), never falls, and the run ends after
     finitely many steps. Estimates are biased even with endless data: components are cut off where they overlap, so
     that variances come out too small and means too far apart. With ``Shared(Isotropic())`` and equal known weights a
@@ -96,12 +98,16 @@ class Hard:
         """Return the run at temperature 0; its objective is the classification log-likelihood."""
         del rng
         cold = _tempering(problem).tempered(0.0)
-        return run_em(cold, start, stopping=stopping, callback=callback, record_bound=record_bound)
+        run = run_em(cold, start, stopping=stopping, callback=callback, record_bound=record_bound)
+        note = "hard: the figure is that of the data with their most probable hidden values"
+        return replace(run, detail="; ".join(filter(None, [run.detail, note])))
 
 
 @dataclass(frozen=True)
 class Annealed:
     """Deterministic annealing: EM at falling temperatures, at the end EM itself.
+
+    For mixtures, hidden Markov models and Markov autoregressions.
 
     Guarantees: at each temperature its objective never falls, and the run at temperature 1 ends at a maximum of the
     log-likelihood as any other. That it is a better one than without is a hope, not a promise: poor maxima that are
@@ -165,6 +171,8 @@ class Annealed:
 class Incremental:
     """Incremental EM: an M-step after the E-step of every part of the data, the others' expectations as they were.
 
+    For mixtures, whose rows are independent.
+
     Guarantees: the lower bound rises with every part, and so the log-likelihood never falls from one pass to the next;
     it ends at a maximum as EM does. An iteration is one pass over the parts, with an E-step more to begin the next
     from: twice the time of one of EM, for the progress of several.
@@ -172,7 +180,7 @@ class Incremental:
     Parameters
     ----------
     n_parts : int
-        Number of parts that rows (or series) are divided into, at random.
+        Number of parts that the rows are divided into, at random.
 
     Raises
     ------
@@ -242,14 +250,20 @@ class _InParts:
 
 def _tempering(problem: Any) -> Tempers[Any, Any]:
     if not isinstance(problem, Tempers):
-        raise InputError(f"method: expected a model whose E-step can be tempered, got {type(problem).__name__}")
+        raise InputError(
+            "method: hard and annealed EM need an E-step that can be tempered, as mixtures, hidden Markov models and "
+            "Markov autoregressions have; for this model expected 'em'"
+        )
     return problem
 
 
 def dividing(problem: Any) -> Divides[Any, Any]:
     """Return `problem` if its data fall into parts; `InputError` otherwise."""
     if not isinstance(problem, Divides):
-        raise InputError(f"method: expected a model whose data fall into parts, got {type(problem).__name__}")
+        raise InputError(
+            "method: incremental and stochastic EM need data that fall into independent parts, as the rows of mixtures "
+            "do; for this model expected 'em'"
+        )
     if problem.n_units < 2:
         raise InputError("method: expected data of at least two independent parts (rows or series), got one")
     return problem

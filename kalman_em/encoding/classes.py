@@ -163,8 +163,8 @@ def encoded(value: Any, where: str) -> Any:
     name = type(value).__name__
     if KNOWN.get(name) is not type(value):
         raise InputError(
-            f"{where}: {type(value).__module__}.{name} cannot be saved; only what kalman_em brings can: "
-            f"{', '.join(KNOWN)}"
+            f"{where}: {type(value).__module__}.{name} cannot be saved; of models and forms only those "
+            "that kalman_em brings can"
         )
     node = {"class": name}
     return node | {f.name: encoded(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value) if f.init}

@@ -16,6 +16,7 @@ from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.starting import check_start, started
 from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
+from kalman_em.latent.model import LatentModel
 from kalman_em.models.by_series import laid_by_series, shared_by_all, spread_over_series
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
@@ -29,6 +30,8 @@ from kalman_em.systems import LinearGaussianSystem
 from kalman_em.threads import checked_threads
 
 METHODS = ["em", "plain"]
+# Variants of EM that state spaces do not have.
+OF_LATENT_MODELS = ["hard", "annealed", "incremental", "stochastic"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +129,15 @@ def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> No
     """Raise `InputError` for an argument of `fit` that is of the wrong kind."""
     if isinstance(model, type) or not isinstance(model, Model):
         shown = f"the class {model.__name__}; call it" if isinstance(model, type) else type(model).__name__
+        if isinstance(model, LatentModel):
+            shown += ", which is no state space; fit each series by itself with fit"
         raise InputError(f"model: expected a model such as LocalLevel(), got {shown}")
     if method not in METHODS:
-        raise InputError(unknown_name("method", method, METHODS))
+        if isinstance(method, str) and method not in OF_LATENT_MODELS:
+            raise InputError(unknown_name("method", method, METHODS))
+        raise InputError(
+            f"method: expected 'em' or 'plain', got {method!r}; variants of EM are for models that are no state space"
+        )
     check_run(stopping, n_starts)
 
 

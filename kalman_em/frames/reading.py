@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -151,11 +151,20 @@ def _from_plain(data: Any, inputs: Any, obs_dim: int | None) -> Panel:
     return Panel((Observations(rows, index=index, inputs=known),))
 
 
+def _instead_of(data: Any) -> str:
+    """Return what was given in place of a table, or how to make a table of it."""
+    if isinstance(data, Mapping):
+        return "; make one table of it: pd.DataFrame(data), or of tables pd.concat(data) with series= naming a column"
+    if hasattr(data, "toarray"):
+        return "; a sparse matrix becomes an array by data.toarray()"
+    return f" ({str(data)[:60]!r})"
+
+
 def _plain_rows(data: Any, obs_dim: int | None) -> Array:
     if not isinstance(data, list | tuple) and not hasattr(data, "__array__"):
         raise InputError(
             "data: expected a Series, DataFrame, array, list, Observations or Panel, got "
-            f"{type(data).__name__} ({str(data)[:60]!r})"
+            f"{type(data).__name__}{_instead_of(data)}"
         )
     if isinstance(data, list | tuple) and any(isinstance(item, pd.DataFrame | Observations) for item in data):
         raise InputError(

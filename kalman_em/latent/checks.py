@@ -24,7 +24,7 @@ def check_rows(panel: Panel, rows: PatternedRows, step: ComponentStep) -> None:
         raise InputError("inputs: expected none, as this model has no inputs")
     n, K = rows.n_rows, step.n_components
     if n < K:
-        raise InputError(f"data: expected at least {K} rows, one a component, got {n}")
+        raise InputError(f"data: expected at least {K} rows, one a {step.noun}, got {n}")
     if step.n_free == 0:
         return
     check_varying(panel, rows)
@@ -42,7 +42,7 @@ def check_rows(panel: Panel, rows: PatternedRows, step: ComponentStep) -> None:
         return
     n_distinct = len(np.unique(np.nan_to_num(rows.completed(), nan=0.0), axis=0))
     if n_distinct < K:
-        raise InputError(f"data: expected at least {K} distinct rows, one a component, got {n_distinct}")
+        raise InputError(f"data: expected at least {K} distinct rows, one a {step.noun}, got {n_distinct}")
 
 
 def check_varying(panel: Panel, rows: PatternedRows) -> None:

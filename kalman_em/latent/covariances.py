@@ -42,6 +42,8 @@ class ComponentStep:
     n_components: int
     dim: int
     name: str
+    # What components are to the user of the model.
+    noun: str = "component"
 
     def __post_init__(self) -> None:
         inner = self.form.form if isinstance(self.form, Shared) else self.form
@@ -127,7 +129,7 @@ class ComponentStep:
     def check_alive(self, counts: Array) -> None:
         """Raise `EMStop` if a component has no rows left."""
         if counts.min() < EMPTY:
-            raise EMStop(StopReason.empty_component, f"component {int(counts.argmin())} has no rows left")
+            raise EMStop(StopReason.empty_component, f"{self.noun} {int(counts.argmin())} has no rows left")
 
     def check_covs(self, covs: Array, counts: Array, rows: PatternedRows) -> None:
         """Raise `EMStop` if a covariance has lost a direction, beyond the rounding of the data."""
@@ -139,10 +141,10 @@ class ComponentStep:
             is_flat = bool(np.any(np.diagonal(cov) <= floor))
             losable = self._step.losable(cov)
             if is_flat or any(smallest_scaled_eigenvalue(block) < SINGULAR * len(block) for block in losable):
-                who = "the covariance of all components" if self.is_shared else f"component {k}"
+                who = f"the covariance of all {self.noun}s" if self.is_shared else f"{self.noun} {k}"
+                n = f"{counts.sum() if self.is_shared else counts[k]:.3g}"
                 raise EMStop(
-                    StopReason.degenerate_covariance,
-                    f"{who} has collapsed, with {counts.sum() if self.is_shared else counts[k]:.3g} rows",
+                    StopReason.degenerate_covariance, f"{who} has collapsed, with {n} row{'' if n == '1' else 's'}"
                 )
 
     @cached_property

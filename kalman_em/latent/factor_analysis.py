@@ -79,7 +79,10 @@ class FactorAnalysis:
         step = FactorStep(self.n_factors, self.noise, rows.dim)
         n = sum(len(pattern.at) for pattern in rows.patterns if len(pattern.observed))
         if n < self.n_factors + 2:
-            raise InputError(f"data: expected at least {self.n_factors + 2} rows for {self.n_factors} factors, got {n}")
+            s = "" if self.n_factors == 1 else "s"
+            raise InputError(
+                f"data: expected at least {self.n_factors + 2} rows for {self.n_factors} factor{s}, got {n}"
+            )
         check_varying(panel, rows)
         return FactorProblem(rows, step, panel.names)
 

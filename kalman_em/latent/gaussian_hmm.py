@@ -82,7 +82,7 @@ class GaussianHMM:
     def problem(self, panel: Panel) -> HMMProblem:
         """Return the EM problem for the series of `panel`."""
         rows = patterned(panel)
-        step = ComponentStep(self.covariance, self.n_states, rows.dim, "covariance")
+        step = ComponentStep(self.covariance, self.n_states, rows.dim, "covariance", noun="regime")
         check_rows(panel, rows, step)
         starts = np.concatenate([[0], np.cumsum([one.n_steps for one in panel])])
         chain = Chain(self.n_states, self.initial_probabilities, self.transition_matrix)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from kalman_em.em.forms.free import Full
 from kalman_em.em.forms.protocols import checked_covariance_form
 
 
@@ -14,7 +15,7 @@ class Shared:
 
     Parameters
     ----------
-    form : form
+    form : form, default Full()
         The form of that covariance: ``Full()``, ``Diagonal()``, ``Isotropic()``, ``Fixed(value)``, ...
 
     Raises
@@ -25,11 +26,11 @@ class Shared:
     Examples
     --------
     >>> import kalman_em as kem
-    >>> kem.Shared(kem.Diagonal())
-    Shared(form=Diagonal())
+    >>> kem.Shared(), kem.Shared(kem.Diagonal())
+    (Shared(form=Full()), Shared(form=Diagonal()))
     """
 
-    form: Any
+    form: Any = field(default_factory=Full)
 
     def __post_init__(self) -> None:
         checked_covariance_form(self.form, "Shared")

@@ -12,7 +12,7 @@ import pandas as pd
 from kalman_em.arrays import as_count
 from kalman_em.fitting.latent.regime_fit import RegimeFit
 from kalman_em.fitting.latent.regime_forecast import RegimeForecast
-from kalman_em.fitting.summary import matrix_lines
+from kalman_em.fitting.latent.tables import gaussian_table, table_lines
 from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
@@ -135,9 +135,7 @@ class HMMFit(RegimeFit):
         return drawn.assign(regime=path)
 
     def _parameter_lines(self) -> list[str]:
-        names = list(self.panel.names)
-        sds = np.sqrt(np.diagonal(self.params.covs, axis1=1, axis2=2))
-        table = np.column_stack([self.params.initial_probabilities, self.params.means, sds])
-        columns = ["first", *(f"mean {name}" for name in names), *(f"sd {name}" for name in names)]
-        rows = matrix_lines(table, None, [str(k) for k in range(self.n_regimes)], columns)
-        return ["regimes", *("    " + line for line in rows), *self._chain_lines()]
+        params = self.params
+        first = {"at first row": params.initial_probabilities}
+        cells = gaussian_table(self.panel.names, params.means, params.covs, **first)
+        return ["regimes", *("    " + line for line in table_lines(cells)), *self._chain_lines()]

@@ -14,6 +14,7 @@ from kalman_em.em.result import EMResult
 from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.latent.latent_errors import latent_errors
+from kalman_em.fitting.latent.tables import named_lines
 from kalman_em.fitting.summary import WIDTH, Summary, matrix_lines, wrapped
 from kalman_em.fitting.uncertainty import StandardErrors
 from kalman_em.frames import to_points
@@ -177,21 +178,21 @@ class LatentFit:
             If they are asked for and the model has none.
         """
         lines = [
-            f"{type(self.model).__name__} of {self._columns()}",
+            *wrapped(f"{type(self.model).__name__} of {self._columns()}"),
             "=" * WIDTH,
             *self._facts(),
             "-" * WIDTH,
             *self._parameter_lines(),
             *(self._error_lines() if standard_errors else []),
             "-" * WIDTH,
-            *wrapped(f"EM: {self.em.message}"),
+            *wrapped(f"EM: {self.em.told(self._em_objective)}"),
         ]
         return Summary("\n".join(lines))
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({type(self.model).__name__} of {self._columns()}: {self._n_all_rows()} rows, "
-            f"log-likelihood {self.log_likelihood:.6g}, {self.em.stop_reason})"
+            f"{self._objective} {self.log_likelihood:.6g}, {self.em.stop_reason})"
         )
 
     def _rows_like(self, data: Any) -> Panel:
@@ -218,7 +219,7 @@ class LatentFit:
             *self._own_facts(),
         ]
         right = [
-            ("log-likelihood", f"{self.log_likelihood:.6g}"),
+            (self._objective, f"{self.log_likelihood:.6g}"),
             ("free parameters", f"{self.n_parameters}"),
             ("AIC, AICc", f"{self.aic:.6g}, {self.aicc:.6g}"),
             ("BIC", f"{self.bic:.6g}"),
@@ -227,6 +228,18 @@ class LatentFit:
         right += [("", "")] * (len(left) - len(right))
         lines = [f"{a:<16} {b:<26}{c:<16}{d:>19}" for (a, b), (c, d) in zip(left, right, strict=True)]
         return [line.rstrip() for line in lines]
+
+    @property
+    def _objective(self) -> str:
+        """What `log_likelihood` is, in words."""
+        return "log-likelihood"
+
+    @property
+    def _em_objective(self) -> str:
+        """What EM climbed, in words."""
+        problem = self.problem
+        has_prior = isinstance(problem, HasPrior) and problem.log_prior(self.em.params) != 0.0
+        return f"{self._objective} plus log prior" if has_prior else self._objective
 
     def _own_facts(self) -> list[tuple[str, str]]:
         """Return facts of this kind of model for the summary, each a name and a value."""
@@ -245,16 +258,7 @@ class LatentFit:
 
     def _parameter_lines(self) -> list[str]:
         """Return the parameters as lines of the summary: small tables, larger ones by their shape."""
-        lines: list[str] = []
-        for name, value in self.params.items():
-            if value.ndim > 2:
-                lines.append(f"{name:<24}   shape {value.shape}")
-                continue
-            lines.append(name)
-            labels = [[str(i) for i in range(size)] for size in value.shape]
-            rows, columns = labels if len(labels) == 2 else (labels[0] if labels else [""], [""])
-            lines += ["    " + line for line in matrix_lines(value, None, rows, columns)]
-        return lines
+        return [line for name, value in self.params.items() for line in named_lines(name, value)]
 
 
 def labels_of(panel: Panel) -> pd.Index[Any]:

@@ -14,7 +14,7 @@ from kalman_em.arrays import Array, as_count
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.latent.stream import MixtureStream
-from kalman_em.fitting.summary import matrix_lines
+from kalman_em.fitting.latent.tables import gaussian_table, table_lines
 from kalman_em.inference.arguments import as_generator
 from kalman_em.latent.emissions import completed_rows
 from kalman_em.latent.rows import patterned
@@ -249,8 +249,6 @@ class MixtureFit(LatentFit):
         return [("components", str(self.n_components)), ("ICL", f"{self.icl:.6g}")]
 
     def _parameter_lines(self) -> list[str]:
-        names = list(self.panel.names)
-        sds = np.sqrt(np.diagonal(self.em.params.covs, axis1=1, axis2=2))
-        table = np.column_stack([self.em.params.weights, self.em.params.means, sds])
-        columns = ["weight", *(f"mean {name}" for name in names), *(f"sd {name}" for name in names)]
-        return matrix_lines(table, None, [str(k) for k in range(self.n_components)], columns)
+        params = self.em.params
+        cells = gaussian_table(self.panel.names, params.means, params.covs, weight=params.weights)
+        return ["components", *("    " + line for line in table_lines(cells))]

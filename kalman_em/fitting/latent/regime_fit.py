@@ -13,7 +13,7 @@ import pandas as pd
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
-from kalman_em.fitting.summary import matrix_lines
+from kalman_em.fitting.latent.tables import share_text, table_lines
 from kalman_em.frames import check_regular, to_panel
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.leaves import leaf
@@ -179,6 +179,6 @@ class RegimeFit(LatentFit):
     def _chain_lines(self) -> list[str]:
         """Return the moves and durations as lines of the summary."""
         numbers = [str(k) for k in range(self.n_regimes)]
-        table = np.column_stack([self._moves, self.expected_durations])
-        moves = matrix_lines(table, None, numbers, [*(f"to {k}" for k in numbers), "rows it lasts"])
-        return ["moves between regimes", *("    " + line for line in moves)]
+        cells = pd.DataFrame(self._moves, index=numbers, columns=[f"to {k}" for k in numbers]).map(share_text)
+        cells.insert(0, "rows it lasts", [f"{duration:.5g}" for duration in self.expected_durations])
+        return ["moves between regimes", *("    " + line for line in table_lines(cells))]

@@ -14,7 +14,8 @@ from kalman_em.arrays import Array, as_count
 from kalman_em.fitting.latent.latent_fit import labels_of
 from kalman_em.fitting.latent.regime_fit import RegimeFit
 from kalman_em.fitting.latent.regime_forecast import RegimeForecast
-from kalman_em.fitting.summary import matrix_lines, wrapped
+from kalman_em.fitting.latent.tables import named_lines
+from kalman_em.fitting.summary import wrapped
 from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
@@ -25,8 +26,8 @@ from kalman_em.linalg import square_roots
 SAID = {
     "kim": "Approximate: at every row the state of each regime is collapsed to one Gaussian (Kim; Barber going back); "
     "the log-likelihood is that of the filter, no bound; where steps of EM gain little, quasi-Newton steps climb it.",
-    "variational": "Approximate: states and regimes are independent given the data (variational); the log-likelihood "
-    "is a lower bound of the true one.",
+    "variational": "Approximate: states and regimes are independent given the data (variational); the lower bound "
+    "is one of the true log-likelihood.",
 }
 
 
@@ -157,6 +158,11 @@ class SwitchingFit(RegimeFit):
         found: SwitchingMoments = problem.states(self.em.params)
         return found
 
+    @property
+    def _objective(self) -> str:
+        model: Any = self.model
+        return "lower bound" if model.approximation == "variational" else super()._objective
+
     def _own_facts(self) -> list[tuple[str, str]]:
         model: Any = self.model
         return [*super()._own_facts(), ("states", str(model.state_dim)), ("approximation", model.approximation)]
@@ -168,8 +174,5 @@ class SwitchingFit(RegimeFit):
             if name.startswith("regime_"):
                 continue
             for k, part in enumerate(value if value.ndim == 3 else [value]):
-                table = np.atleast_2d(part)
-                rows, columns = ([str(i + 1) for i in range(n)] for n in table.shape)
-                lines.append(f"{name}, regime {k}" if value.ndim == 3 else name)
-                lines += ["    " + line for line in matrix_lines(table, None, rows, columns)]
+                lines += named_lines(f"{name}, regime {k}" if value.ndim == 3 else name, part)
         return [*lines, *self._chain_lines(), *wrapped(SAID[model.approximation])]

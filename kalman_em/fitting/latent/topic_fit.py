@@ -22,8 +22,8 @@ SETTLED, STEPS = 1e-6, 1000
 class TopicFit(LatentFit):
     """A fitted `TopicModel`; `params` are `topics` (K, V) and `documents` (D, K).
 
-    They are probabilities where there is no prior, else the parameters of Dirichlet distributions. `log_likelihood` is
-    then the lower bound, which criteria such as BIC take for the likelihood.
+    They are probabilities where there is no prior, else the parameters of Dirichlet distributions. With a prior
+    `log_likelihood` is the lower bound, and there are no AIC and BIC, which are made for likelihoods.
 
     Raises
     ------
@@ -119,15 +119,57 @@ class TopicFit(LatentFit):
                 break
         return problem, TopicParams(self._own.topics, documents)
 
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion of probabilistic latent semantic analysis; a model with priors has none."""
+        self._check_criterion("AIC")
+        return super().aic
+
+    @property
+    def aicc(self) -> float:
+        """AIC corrected for the sample size; a model with priors has none."""
+        self._check_criterion("AICc")
+        return super().aicc
+
+    @property
+    def bic(self) -> float:
+        """The Bayesian information criterion, n the number of documents; a model with priors has none."""
+        self._check_criterion("BIC")
+        return super().bic
+
+    def _check_criterion(self, name: str) -> None:
+        if self._is_bound:
+            raise InputError(
+                f"{name}: a topic model with priors has none, as its objective is a lower bound; compare `perplexity` "
+                "of documents that it did not learn from"
+            )
+
+    @property
+    def _is_bound(self) -> bool:
+        """Whether the objective is the bound of a model with priors."""
+        model: Any = self.model
+        return not (model.document_prior is None and model.word_prior is None)
+
+    @property
+    def _objective(self) -> str:
+        return "lower bound" if self._is_bound else "log-likelihood"
+
+    def _facts(self) -> list[str]:
+        left = [
+            ("documents", f"{self._corpus.n_documents}"),
+            ("words", f"{self._corpus.n_words:.0f}, {self._corpus.obs_dim} different"),
+            ("topics", str(len(self._own.topics))),
+            ("", ""),
+        ]
+        right = [(self._objective, f"{self.log_likelihood:.6g}"), ("perplexity", f"{self.perplexity():.6g}")]
+        if not self._is_bound:
+            right += [("free parameters", f"{self.n_parameters}"), ("BIC", f"{self.bic:.6g}")]
+        lines = [f"{a:<16} {b:<26}{c:<16}{d:>19}" for (a, b), (c, d) in zip(left, right, strict=False)]
+        rest = [f"{a:<16} {b}" for a, b in left[len(right) :]]
+        return [line.rstrip() for line in [*lines, *rest] if line.strip()]
+
     def _n_all_rows(self) -> int:
         return self._corpus.n_documents
-
-    def _own_facts(self) -> list[tuple[str, str]]:
-        return [
-            ("words", f"{self._corpus.n_words:.0f}"),
-            ("topics", str(len(self._own.topics))),
-            ("perplexity", f"{self.perplexity():.6g}"),
-        ]
 
     def _parameter_lines(self) -> list[str]:
         part = shares(self._own.documents).mean(axis=0)

@@ -109,6 +109,10 @@ class VariationalMixtureFit(MixtureFit):
         given = getattr(self.model, "concentration", None)
         return 1.0 / self.n_components if given is None else float(given)
 
+    @property
+    def _objective(self) -> str:
+        return "lower bound"
+
     def _facts(self) -> list[str]:
         n = sum(one.n_steps for one in self.panel)
         facts = [
