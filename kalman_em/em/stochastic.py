@@ -19,7 +19,9 @@ from kalman_em.errors import InputError, NumericalError, is_interrupt
 
 @dataclass(frozen=True)
 class Stochastic:
-    """Stochastic (online) EM over batches of rows, with steps that become smaller; for mixtures.
+    """Stochastic (online) EM over batches of rows or series, with steps that become smaller.
+
+    For mixtures, and for models with regimes over a panel of many series.
 
     After batch t the expectations s and the parameters are
 
@@ -32,11 +34,11 @@ class Stochastic:
     Parameters
     ----------
     batch_size : int
-        Rows in a batch.
+        Rows (or series) in a batch.
     exponent : float
         Above 0.5, at most 1; smaller ones forget the start sooner, larger ones average more.
     tolerance : float
-        The run ends when a pass raised the log-likelihood by less than this for every row ...
+        The run ends when a pass raised the log-likelihood by less than this for every row (or series) ...
     max_passes : int
         ... or after so many passes over the data. `Stopping` says nothing here.
 

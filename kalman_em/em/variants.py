@@ -171,7 +171,7 @@ class Annealed:
 class Incremental:
     """Incremental EM: an M-step after the E-step of every part of the data, the others' expectations as they were.
 
-    For mixtures, whose rows are independent.
+    For mixtures, whose rows are the parts, and for models with regimes over a panel, whose series are.
 
     Guarantees: the lower bound rises with every part, and so the log-likelihood never falls from one pass to the next;
     it ends at a maximum as EM does. An iteration is one pass over the parts, with an E-step more to begin the next
@@ -180,7 +180,7 @@ class Incremental:
     Parameters
     ----------
     n_parts : int
-        Number of parts that the rows are divided into, at random.
+        Number of parts that rows (or series) are divided into, at random.
 
     Raises
     ------
@@ -261,8 +261,8 @@ def dividing(problem: Any) -> Divides[Any, Any]:
     """Return `problem` if its data fall into parts; `InputError` otherwise."""
     if not isinstance(problem, Divides):
         raise InputError(
-            "method: incremental and stochastic EM need data that fall into independent parts, as the rows of mixtures "
-            "do; for this model expected 'em'"
+            "method: incremental and stochastic EM need data that fall into independent parts, as rows of mixtures and "
+            "series of regimes do; for this model expected 'em'"
         )
     if problem.n_units < 2:
         raise InputError("method: expected data of at least two independent parts (rows or series), got one")
