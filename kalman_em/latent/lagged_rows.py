@@ -34,9 +34,3 @@ def check_series(panel: Panel, order: int) -> None:
         where = f" in series {key!r}" if panel.n_series > 1 else ""
         if one.n_steps <= order:
             raise InputError(f"data: expected more than {order} rows{where}, as many lags are taken, got {one.n_steps}")
-        if one.is_missing.any():
-            row = int(np.argmax(one.is_missing[:, 0]))
-            raise InputError(
-                f"data: expected no missing values, as rows are seen from those before, got NaN at row {row}{where}; "
-                "cut the series there and pass its parts as a panel"
-            )

@@ -10,11 +10,13 @@ import numpy as np
 from kalman_em.arrays import as_count
 from kalman_em.em.forms import Full, Stationary
 from kalman_em.errors import InputError
+from kalman_em.latent.autoregression_gaps import stretches
 from kalman_em.latent.chain import Chain, check_chain_forms
+from kalman_em.latent.gapped_autoregression import GappedProblem
 from kalman_em.latent.lagged_rows import check_series, lagged_values
 from kalman_em.latent.markov_autoregression_problem import MarkovAutoregressionProblem
 from kalman_em.latent.regime_autoregression import LaggedRows
-from kalman_em.latent.rows import patterned
+from kalman_em.latent.rows import PatternedRows, patterned
 from kalman_em.latent.series_parts import starts_of
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.observations import Panel
@@ -51,14 +53,17 @@ class MarkovAutoregression:
     ------
     InputError
         If an argument is of another kind, or there are more than 4096 histories, K^(p+1); at the fit, if there are
-        several columns, missing values, or series not longer than p.
+        several columns, series not longer than p, or a gap over which there are too many paths (see the notes).
 
     Notes
     -----
     The likelihood is that of the rows after the first p of each series, given those. The E-step is exact, over all
     histories of p + 1 regimes. The M-step of means, coefficients and variances has no closed form: each has one given
-    the others, and they are repeated in turn until they agree (ECM). With a missing value the density of the rows after
-    it would depend on ever longer histories: cut a series there, and pass the parts as a panel.
+    the others, and they are repeated in turn until they agree (ECM).
+
+    Missing values (NaN) are integrated out exactly, along every path of regimes over the rows that feel them: from a
+    missing value to p observed rows in a row, or the last value of the series. Their number, K^(p + L) for L such rows,
+    may be up to 16384; the first p rows of a series must be observed. The fit then takes longer.
 
     References
     ----------
@@ -101,23 +106,36 @@ class MarkovAutoregression:
 
     def problem(self, panel: Panel) -> MarkovAutoregressionProblem:
         """Return the EM problem for the series of `panel`."""
-        p = self.order
-        check_series(panel, p)
+        check_series(panel, self.order)
         points = patterned(panel)
-        centre, scale = float(points.centre[0]), float(points.scale[0])
-        if scale <= 4.0 * np.finfo(float).eps * abs(centre):
+        if float(points.scale[0]) <= 4.0 * np.finfo(float).eps * abs(float(points.centre[0])):
             raise InputError(f"data: column {panel.names[0]!r} has one value throughout")
-        values, lagged_starts = lagged_values(panel, p, centre)
-        if len(values) < self.n_regimes:
-            raise InputError(f"data: expected at least {self.n_regimes} rows with all lags, got {len(values)}")
-        n = self.n_regimes ** (p + 1)
-        histories = np.array(np.unravel_index(np.arange(n), (self.n_regimes,) * (p + 1))).T
-        return MarkovAutoregressionProblem(
-            points=points,
-            rows=LaggedRows(values, centre, scale, histories),
-            starts=starts_of(panel),
-            lagged_starts=lagged_starts,
-            chain=Chain(self.n_regimes, self.initial_probabilities, self.transition_matrix),
-            switching_coefficients=bool(self.switching_coefficients),
-            switching_variance=bool(self.switching_variance),
-        )
+        n = sum(int(np.count_nonzero(~one.is_missing[self.order :])) for one in panel)
+        if n < self.n_regimes:
+            raise InputError(f"data: expected at least {self.n_regimes} values with all lags, got {n}")
+        return self._laid_out(panel, points)
+
+    def seeing(self, problem: MarkovAutoregressionProblem, panel: Panel) -> MarkovAutoregressionProblem:
+        """Return the problem for other series, measured from the centre and in the unit of `problem`."""
+        check_series(panel, self.order)
+        return self._laid_out(panel, problem.points.of(np.concatenate([one.values for one in panel])))
+
+    def _laid_out(self, panel: Panel, points: PatternedRows) -> MarkovAutoregressionProblem:
+        K, p = self.n_regimes, self.order
+        centre, scale = float(points.centre[0]), float(points.scale[0])
+        histories = np.array(np.unravel_index(np.arange(K ** (p + 1)), (K,) * (p + 1))).T
+        parts: dict[str, Any] = {
+            "points": points,
+            "starts": starts_of(panel),
+            "chain": Chain(K, self.initial_probabilities, self.transition_matrix),
+            "switching_coefficients": bool(self.switching_coefficients),
+            "switching_variance": bool(self.switching_variance),
+        }
+        if points.is_complete:
+            values, lagged_starts = lagged_values(panel, p, centre)
+            rows = LaggedRows(values, centre, scale, histories)
+            return MarkovAutoregressionProblem(rows=rows, lagged_starts=lagged_starts, **parts)
+        columns = [one.values[:, 0] - centre for one in panel]
+        values, found = stretches(columns, panel.keys or range(panel.n_series), p, K)
+        rows = LaggedRows(values, centre, scale, histories)
+        return GappedProblem(rows=rows, lagged_starts=np.zeros(1, dtype=np.int64), stretches=found, **parts)

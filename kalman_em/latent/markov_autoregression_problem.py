@@ -19,7 +19,6 @@ from kalman_em.inference.regimes import (
     smooth_regimes,
 )
 from kalman_em.latent.chain import Chain, chain_height, named_shares
-from kalman_em.latent.lagged_rows import check_series, lagged_values
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels
 from kalman_em.latent.named import named_values, taken_apart, with_values
 from kalman_em.latent.regime_autoregression import (
@@ -34,9 +33,8 @@ from kalman_em.latent.regime_autoregression import (
 )
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
-from kalman_em.latent.series_parts import rows_of_series, shared_out, starts_of
+from kalman_em.latent.series_parts import rows_of_series, shared_out
 from kalman_em.latent.shares import Shares
-from kalman_em.observations import Panel
 
 # How sure a start is of its first guess of the regimes.
 SURE = 0.8
@@ -168,14 +166,6 @@ class MarkovAutoregressionProblem:
         """Return the problem in which paths are weighed by p(data, path)^(1/T); at 0 the most probable alone counts."""
         return replace(self, temperature=temperature)
 
-    def seeing(self, panel: Panel) -> MarkovAutoregressionProblem:
-        """Return the problem for other series, measured from the same centre in the same unit."""
-        check_series(panel, self.order)
-        values, lagged_starts = lagged_values(panel, self.order, self.rows.centre)
-        points = self.points.of(np.concatenate([one.values for one in panel]))
-        rows = replace(self.rows, values=values)
-        return replace(self, points=points, rows=rows, starts=starts_of(panel), lagged_starts=lagged_starts)
-
     @property
     def n_units(self) -> int:
         """Number of series."""
@@ -296,9 +286,11 @@ class MarkovAutoregressionProblem:
     def _at(self, labels: IntArray, initial: Array, transition: Array) -> MarkovAutoregressionParams:
         """Return means at labels of all rows, and the autoregression that an M-step finds about them."""
         K, p, values = self.chain.n_regimes, self.order, self.points.completed()[:, 0]
-        counts = np.bincount(labels, minlength=K)
-        means = np.bincount(labels, values, K) / np.maximum(counts, 1)
-        within = float(np.mean((values - means[labels]) ** 2)) + 0.01 * self.rows.scale**2
+        there = ~np.isnan(values)
+        values, own = values[there], labels[there]
+        counts = np.bincount(own, minlength=K)
+        means = np.bincount(own, values, K) / np.maximum(counts, 1)
+        within = float(np.mean((values - means[own]) ** 2)) + 0.01 * self.rows.scale**2
         return MarkovAutoregressionParams(
             means=means + self.rows.centre,
             coefficients=np.zeros((K, p) if self.switching_coefficients else p),

@@ -17,6 +17,7 @@ from kalman_em.fitting.summary import matrix_lines, wrapped
 from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
+from kalman_em.observations import Panel
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -55,8 +56,8 @@ class MarkovAutoregressionFit(RegimeFit):
         Raises
         ------
         InputError
-            If coefficients or variance switch (the mixture would grow with every step), `steps` is no whole number of
-            at least 1, there is no such series, or its index cannot be continued.
+            If one of the last p rows is missing, coefficients or variance switch (the mixture would grow with every
+            step), `steps` is no whole number of at least 1, there is no such series, or its index cannot be continued.
 
         Examples
         --------
@@ -76,6 +77,8 @@ class MarkovAutoregressionFit(RegimeFit):
             )
         position = self.position(series)
         one, K, p = self.panel.series[position], params.n_regimes, params.order
+        if one.is_missing[-p:].any():
+            raise InputError(f"forecast: expected the last {p} rows of the series observed; use forecast_regimes")
         weights = problem.last_history(params, position)
         histories = problem.rows.histories
         recent = one.values[::-1, 0][:p] - params.means[histories[:, :p]]
@@ -128,6 +131,29 @@ class MarkovAutoregressionFit(RegimeFit):
         for t in range(p, n_steps):
             deviations[t] = lags[path[t]] @ deviations[t - p : t][::-1] + errors[t]
         return pd.DataFrame({self.panel.names[0]: params.means[path] + deviations, "regime": path})
+
+    def impute(self, data: Any = None) -> pd.DataFrame:
+        """Return series with each missing value as expected given all that was observed; the rest stays as it is.
+
+        The argument is that of `probabilities`.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read, or a value after the last observed one is missing: see `forecast`.
+        """
+        panel, problem = self._seen(data)
+        for key, one in zip(panel.keys or (), panel, strict=True):
+            if one.is_missing[-1, 0]:
+                where = f" of series {key!r}" if panel.n_series > 1 else ""
+                raise InputError(f"data: expected an observed last row{where}; what comes after the last is a forecast")
+        complete = not any(one.is_missing.any() for one in panel)
+        values = np.concatenate([one.values for one in panel])
+        return self._filled(values if complete else problem.expected_values(self.em.params), panel)
+
+    def _problem_of(self, panel: Panel) -> Any:
+        model: Any = self.model
+        return model.seeing(self.problem, panel)
 
     @property
     def _problem(self) -> Any:

@@ -144,8 +144,12 @@ class RegimeFit(LatentFit):
             raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
         for key, one in zip(panel.keys or (), panel, strict=True):
             check_regular(one.index, series=key if panel.n_series > 1 else None)
+        return panel, self._problem_of(panel)
+
+    def _problem_of(self, panel: Panel) -> Any:
+        """Return the EM problem for other series."""
         problem: Any = self.problem
-        return panel, problem.seeing(panel)
+        return problem.seeing(panel)
 
     def _posterior_of(self, data: Any) -> tuple[Panel, RegimePosterior]:
         if data is None:
