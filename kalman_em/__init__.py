@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from kalman_em.fitting.latent.stream import MixtureStream
     from kalman_em.fitting.latent.topic_fit import TopicFit
     from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
+    from kalman_em.fitting.latent.variational_system_fit import VariationalLinearGaussianFit
     from kalman_em.fitting.panel_fit import PanelFit
     from kalman_em.fitting.result import Fit
     from kalman_em.forecasting import Forecast
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from kalman_em.latent.mixture_prior import MixturePrior
     from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
     from kalman_em.latent.topic_model import TopicModel
+    from kalman_em.latent.variational_linear_gaussian import VariationalLinearGaussian
     from kalman_em.latent.variational_mixture import VariationalMixture
     from kalman_em.models.autoregression import Autoregression
     from kalman_em.models.continuous_time import ContinuousTime
@@ -115,6 +117,7 @@ _NAMES_OF = {
     "fitting.latent.stream": "MixtureStream",
     "fitting.latent.topic_fit": "TopicFit",
     "fitting.latent.variational_fit": "VariationalMixtureFit",
+    "fitting.latent.variational_system_fit": "VariationalLinearGaussianFit",
     "fitting.panel_fit": "PanelFit",
     "fitting.result": "Fit",
     "forecasting": "Forecast",
@@ -132,6 +135,7 @@ _NAMES_OF = {
     "latent.mixture_prior": "MixturePrior",
     "latent.switching_linear_gaussian": "SwitchingLinearGaussian",
     "latent.topic_model": "TopicModel",
+    "latent.variational_linear_gaussian": "VariationalLinearGaussian",
     "latent.variational_mixture": "VariationalMixture",
     "models.autoregression": "Autoregression",
     "models.continuous_time": "ContinuousTime",
@@ -229,6 +233,8 @@ __all__ = [
     "TimeVaryingRegression",
     "TopicFit",
     "TopicModel",
+    "VariationalLinearGaussian",
+    "VariationalLinearGaussianFit",
     "VariationalMixture",
     "VariationalMixtureFit",
     "VectorAutoregression",

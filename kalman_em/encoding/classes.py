@@ -50,8 +50,10 @@ from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
 from kalman_em.latent.switching_params import SwitchingParams
 from kalman_em.latent.topic_model import TopicModel
 from kalman_em.latent.topic_problem import TopicParams
+from kalman_em.latent.variational_linear_gaussian import VariationalLinearGaussian
 from kalman_em.latent.variational_mixture import VariationalMixture
 from kalman_em.latent.variational_params import VariationalParams
+from kalman_em.latent.variational_system_params import VariationalSystem
 from kalman_em.models.autoregression import Autoregression
 from kalman_em.models.continuous_time import ContinuousTime
 from kalman_em.models.cycle import Cycle
@@ -123,6 +125,8 @@ KNOWN: dict[str, type[Any]] = {
         MixturePrior,
         VariationalMixture,
         VariationalParams,
+        VariationalLinearGaussian,
+        VariationalSystem,
         GaussianHMM,
         HMMParams,
         MarkovAutoregression,

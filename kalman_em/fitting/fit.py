@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kalman_em.fitting.latent.switching_fit import SwitchingFit
     from kalman_em.fitting.latent.topic_fit import TopicFit
     from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
+    from kalman_em.fitting.latent.variational_system_fit import VariationalLinearGaussianFit
     from kalman_em.latent.factor_analysis import FactorAnalysis
     from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
     from kalman_em.latent.gaussian_hmm import GaussianHMM
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from kalman_em.latent.mixture import GaussianMixture
     from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
     from kalman_em.latent.topic_model import TopicModel
+    from kalman_em.latent.variational_linear_gaussian import VariationalLinearGaussian
     from kalman_em.latent.variational_mixture import VariationalMixture
 
 
@@ -71,6 +73,8 @@ def fit(model: GaussianHMM, data: Any, **options: Unpack[Options]) -> HMMFit: ..
 def fit(model: MarkovAutoregression, data: Any, **options: Unpack[Options]) -> MarkovAutoregressionFit: ...
 @overload
 def fit(model: VariationalMixture, data: Any, **options: Unpack[Options]) -> VariationalMixtureFit: ...
+@overload
+def fit(model: VariationalLinearGaussian, data: Any, **options: Unpack[Options]) -> VariationalLinearGaussianFit: ...
 @overload
 def fit(model: SwitchingLinearGaussian, data: Any, **options: Unpack[Options]) -> SwitchingFit: ...
 @overload

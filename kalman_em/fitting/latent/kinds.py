@@ -12,6 +12,7 @@ from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.latent.switching_fit import SwitchingFit
 from kalman_em.fitting.latent.topic_fit import TopicFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
+from kalman_em.fitting.latent.variational_system_fit import VariationalLinearGaussianFit
 from kalman_em.latent.factor_analysis import FactorAnalysis
 from kalman_em.latent.factor_mixture import MixtureOfFactorAnalysers
 from kalman_em.latent.gaussian_hmm import GaussianHMM
@@ -19,6 +20,7 @@ from kalman_em.latent.markov_autoregression import MarkovAutoregression
 from kalman_em.latent.mixture import GaussianMixture
 from kalman_em.latent.switching_linear_gaussian import SwitchingLinearGaussian
 from kalman_em.latent.topic_model import TopicModel
+from kalman_em.latent.variational_linear_gaussian import VariationalLinearGaussian
 from kalman_em.latent.variational_mixture import VariationalMixture
 
 KINDS: dict[type[Any], type[LatentFit]] = {
@@ -28,6 +30,7 @@ KINDS: dict[type[Any], type[LatentFit]] = {
     GaussianHMM: HMMFit,
     GaussianMixture: MixtureFit,
     VariationalMixture: VariationalMixtureFit,
+    VariationalLinearGaussian: VariationalLinearGaussianFit,
     MarkovAutoregression: MarkovAutoregressionFit,
     SwitchingLinearGaussian: SwitchingFit,
 }

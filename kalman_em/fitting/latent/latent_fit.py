@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -163,6 +164,16 @@ class LatentFit:
         (True, 'MixtureFit')
         """
         leaf("persistence").save(self, path)
+
+    def position(self, series: Hashable | None) -> int:
+        """Return the position of the series called `series`, or of the only one."""
+        keys = self.panel.keys or ()
+        if series is None:
+            if len(keys) > 1:
+                shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
+                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}), got None")
+            return 0
+        return self.panel.position(series)
 
     def summary(self, *, standard_errors: bool = False) -> Summary:
         """Return a text on the data, the fit, the parameters and how EM ended.

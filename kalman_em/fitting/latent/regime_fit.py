@@ -163,16 +163,6 @@ class RegimeFit(LatentFit):
         filled = np.where(np.isnan(given), expected, given)
         return pd.DataFrame(filled, index=labels_of(panel), columns=list(self.panel.names))
 
-    def position(self, series: Hashable | None) -> int:
-        """Return the position of the series called `series`, or of the only one."""
-        keys = self.panel.keys or ()
-        if series is None:
-            if len(keys) > 1:
-                shown = ", ".join(repr(key) for key in keys[:5]) + (", ..." if len(keys) > 5 else "")
-                raise InputError(f"series: expected the key of one of {len(keys)} series ({shown}), got None")
-            return 0
-        return self.panel.position(series)
-
     def last_row(self, position: int) -> int:
         """Return where the last row of a series stands among the rows of all."""
         return sum(one.n_steps for one in self.panel.series[: position + 1]) - 1
