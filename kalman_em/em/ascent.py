@@ -108,8 +108,8 @@ class Ascent(Generic[Params, Expectations]):
             found = self._step_anew(is_of_old)
             if found is not None:
                 change = found
-            elif self._history.switched_at is not None and (ended := self._examined()) is not None:
-                # Where the likelihood runs away, more digits or not, the fall is a symptom: it ends before it.
+            # Where the likelihood runs away, more digits or not, the fall is a symptom: it ends before it.
+            if self._history.is_fall(self._state.log_likelihood) and (ended := self._examined()) is not None:
                 return ended
         self._history.record(self._state.params, self._state.log_likelihood, change, self._bound())
         return None

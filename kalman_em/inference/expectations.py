@@ -90,7 +90,7 @@ def expect_filtered(
         raise unresolved(row, rows.starts)
     if watched and space.place[HAS_LOST] == 1:
         raise LostDigits("rounding has taken too many digits of a smoothed covariance")
-    return added_up(laid, rows, means, covs, spreads, None, diagonal=diagonal, numerics=STANDARD)
+    return added_up(laid, rows, means, covs, spreads, (None, None), diagonal=diagonal, numerics=STANDARD)
 
 
 def added_up(
@@ -99,18 +99,20 @@ def added_up(
     means: Array,
     initial_covs: Array,
     spreads: Spreads,
-    seen_spreads: tuple[Array, Array] | None,
+    own: tuple[Array | None, tuple[Array, Array] | None],
     *,
     diagonal: bool,
     numerics: str,
 ) -> Expectations:
     """Return the expectations from all smoothed means, and the sums of covariances of `spreads`.
 
-    `seen_spreads` are H V H' and -H V by group of the observations, V the sum of Cov[x], where better is known than
-    those products of H and V. Without them, and where the observations are many, they are worked out here.
+    `own` holds what is known better than from means and covariances of states: the means (N, d) of the noises, and
+    H V H' and -H V by group of the observations, V the sum of Cov[x]. Without them, and the latter where the
+    observations are many, they are worked out here.
     """
+    noise_means, seen_spreads = own
     inputs = np.zeros((rows.n_rows, 0)) if rows.inputs is None else rows.inputs
-    transition = transition_moments(laid, rows, means, inputs, spreads)
+    transition = transition_moments(laid, rows, means, inputs, spreads, noise_means=noise_means)
     first = transition, frozen(means[rows.starts[:-1]]), frozen(initial_covs)
     observed_covs = mirrored(spreads.observed_covs)
     order = rows.pattern_order if laid.group_index is rows.pattern_groups[0] else _order(laid, rows)

@@ -22,7 +22,7 @@ from kalman_em.inference.kernel_arrays import Transitions
 from kalman_em.inference.reduction import whiten_groups
 from kalman_em.inference.rows import Rows, SystemRows, by_group
 from kalman_em.inference.square_root_loop import RootSpace, next_exact, predict_root, root_space
-from kalman_em.inference.square_root_steps import NOTHING, observe, size_of, triangularise
+from kalman_em.inference.square_root_steps import NOTHING, begin_diffuse, observe, size_of, triangularise
 from kalman_em.inference.steps import CANCELLED
 from kalman_em.linalg import has_correlations, solve_symmetric, symmetrised
 
@@ -202,7 +202,7 @@ def regress_rows(
                 means[i, j] = initial_columns[i, j - 1]
             for j in range(d):
                 factor[i, j] = initial_roots[root, i, j]
-                diffuse[i, j] = initial_diffuse[i, j]
+        begin_diffuse(initial_diffuse, diffuse)
         n_columns, n_diffuse = triangularise(factor, d, d, d, 0), n_initial
         for t in range(starts[s], starts[s + 1]):
             if t > starts[s]:

@@ -33,9 +33,14 @@ def transition_moments(
     means: Array,
     inputs: Array,
     spreads: Spreads,
+    *,
     moves: tuple[IntArray, IntArray] | None = None,
+    noise_means: Array | None = None,
 ) -> RegressionMoments:
-    """Return the sums over the transitions, by distinct Q; `moves` are these rows by Q, with one F each, if known."""
+    """Return the sums over the transitions, by distinct Q; `moves` are these rows by Q, with one F each, if known.
+
+    Residuals are the `noise_means` (N, d) where those are known.
+    """
     n, d = len(laid.noise_cov.entries), means.shape[1]
     if moves is not None:
         (order, bounds), entries = moves, np.arange(n)
@@ -49,9 +54,11 @@ def transition_moments(
         order, bounds = by_group(rows.moving_rows, group, len(first))
         entries = laid.noise_cov.index[first]
     everything = np.ones((len(entries), d), dtype=bool)
-    residual, cross, regressor = _added(
-        order, bounds, entries, n, means[1:], means, inputs, laid.transition, laid.offset, everything
-    )
+    targets, matrix, offset = means[1:], laid.transition, laid.offset
+    if noise_means is not None:
+        same = frozen(np.zeros(rows.n_rows, dtype=np.int64))
+        targets, matrix, offset = noise_means, Table(np.zeros((1, d, d)), same), Table(np.zeros((1, d)), same)
+    residual, cross, regressor = _added(order, bounds, entries, n, targets, means, inputs, matrix, offset, everything)
     cross[:, :, :d] += spreads.cross
     regressor[:, :d, :d] += mirrored(spreads.regressor)
     count = np.asarray(np.bincount(entries, np.diff(bounds), minlength=n), dtype=np.float64)

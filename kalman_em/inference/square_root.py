@@ -43,7 +43,7 @@ class FactoredRows:
             filtered_covs=squared(found.filtered_factors),
             cov_index=frozen(np.arange(len(found.columns))),
             log_likelihoods=self.log_likelihoods,
-            factors=found.diffuse,
+            factors=frozen(found.diffuse[:, :, :-1]),
             columns=frozen(found.columns.astype(np.int16)),
         )
 
@@ -77,7 +77,7 @@ def filter_factors(laid: SystemRows, rows: Rows) -> FactoredRows:
             filtered_means=np.empty((n, d)),
             filtered_factors=np.empty((n, d, d)),
             units=np.empty((n, d)),
-            diffuse=np.zeros((room, d, d)),
+            diffuse=np.zeros((room, d, d + 1)),
             columns=np.zeros(n, dtype=np.int64),
         )
         log_likelihoods = reduced.leftover.copy() if len(reduced.leftover) else np.zeros(n)

@@ -24,7 +24,7 @@ from kalman_em.inference.square_root_information import (
     shift_values,
 )
 from kalman_em.inference.square_root_loop import Factored
-from kalman_em.inference.square_root_steps import NOTHING, observe, push, size_of, triangularise
+from kalman_em.inference.square_root_steps import NOTHING, observe, push, push_diffuse, size_of, triangularise
 
 
 class PairSpace(NamedTuple):
@@ -46,10 +46,10 @@ def pair_space(d: int) -> PairSpace:
     return PairSpace(
         mean=np.zeros(d),
         factor=np.zeros((d, 2 * d + 1)),
-        diffuse=np.zeros((d, d)),
+        diffuse=np.zeros((d, d + 1)),
         pair_mean=np.zeros(3 * d),
         pair=np.zeros((3 * d, 3 * d + 1)),
-        pair_diffuse=np.zeros((3 * d, d)),
+        pair_diffuse=np.zeros((3 * d, d + 1)),
         projected=np.zeros(3 * d + 1),
         weights=np.zeros(d),
         gain=np.zeros(3 * d),
@@ -126,7 +126,7 @@ def step_back(
     n_diffuse = factored.columns[t]
     if n_diffuse > 0:
         for i in range(d):
-            for j in range(d):
+            for j in range(d + 1):
                 space.diffuse[i, j] = factored.diffuse[stored, i, j]
     n_diffuse = take_in(
         information, factored.units[t], space.factor, d, d, d, space.diffuse, n_diffuse, space.mean, space
@@ -214,12 +214,10 @@ def smooth_pair(
     n_diffuse = factored.columns[t]
     if n_diffuse > 0:
         for i in range(n_rows):
-            for j in range(d):
-                space.pair_diffuse[i, j] = 0.0
-        for i in range(d):
-            for j in range(n_diffuse):
-                space.pair_diffuse[d + i, j] = factored.diffuse[stored, i, j]
-        push(matrix, factored.diffuse[stored], n_diffuse, 0, space.pair_diffuse)
+            for j in range(d + 1):
+                is_of_state = d <= i < 2 * d
+                space.pair_diffuse[i, j] = factored.diffuse[stored, i - d, j] if is_of_state else 0.0
+        push_diffuse(matrix, factored.diffuse[stored], n_diffuse, space.pair_diffuse)
     take_in(
         information,
         factored.units[t + 1],

@@ -30,13 +30,15 @@ def expect_roots(
     residual: Array,
     cross: Array,
     means: Array,
+    noise_means: Array,
     initial_covs: Array,
 ) -> tuple[int, int]:
-    """Fill `means` and `initial_covs` and add up what `expect_rows` adds up; return a status and a row.
+    """Fill the last three arguments and add up what `expect_rows` adds up; return a status and a row.
 
-    The noise w of each transition is smoothed with its states, and H L squared, so that the covariance of a residual
-    is no difference, however small it is beside those of the states. `residual` and `cross` take Cov[H x] and
-    -Cov[H x, x] by group of the observations, H being `matrix[matrix_index[t]]`; of no length where not wanted.
+    The noise w of each transition is smoothed with its states, and H L squared, so that neither mean nor covariance of
+    a residual is a difference, however small it is beside those of the states. `noise_means[t]` is E[w] after row t.
+    `residual` and `cross` take Cov[H x] and -Cov[H x, x] by group of the observations, H being
+    `matrix[matrix_index[t]]`; of no length where not wanted.
     """
     n_stored = 0
     for t in range(factored.columns.shape[0]):
@@ -52,6 +54,8 @@ def expect_roots(
             for i in range(d):
                 means[t, i] = factored.filtered_means[t, i] + space.mean[i]
             if t < end:
+                for i in range(d):
+                    noise_means[t, i] = space.pair_mean[2 * d + i]
                 q = transitions.noise_index[t]
                 add_pair(d, space.pair, spreads.residual[q], spreads.cross[q])
                 add_square(d, space.factor, spreads.regressor[q])

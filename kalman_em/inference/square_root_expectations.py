@@ -33,7 +33,8 @@ def expect_factors(laid: SystemRows, rows: Rows, filtered: FactoredRows, *, diag
     spreads = spreads_space(d, len(laid.noise_cov.entries), n_groups)
     q = 0 if is_wide else p
     residual, cross = np.zeros((n_groups, q, q)), np.zeros((n_groups, q, d))
-    means, initial_covs = np.empty((rows.n_rows, d)), np.zeros((rows.n_series, d, d))
+    means, noise_means = np.empty((rows.n_rows, d)), np.zeros((rows.n_rows, d))
+    initial_covs = np.zeros((rows.n_series, d, d))
     status, row = expect_roots(
         d,
         rows.starts,
@@ -52,10 +53,11 @@ def expect_factors(laid: SystemRows, rows: Rows, filtered: FactoredRows, *, diag
         residual,
         cross,
         means,
+        noise_means,
         initial_covs,
     )
     if status == UNRESOLVED:
         raise unresolved(row, rows.starts)
     seen_spreads = None if is_wide else (mirrored(residual), cross)
-    covs = mirrored(initial_covs)
-    return added_up(laid, rows, means, covs, spreads, seen_spreads, diagonal=diagonal, numerics=SQUARE_ROOT)
+    covs, own = mirrored(initial_covs), (noise_means, seen_spreads)
+    return added_up(laid, rows, means, covs, spreads, own, diagonal=diagonal, numerics=SQUARE_ROOT)

@@ -12,6 +12,8 @@ from kalman_em.compiled import kernel
 from kalman_em.inference.kernel_arrays import Scalars, Transitions
 from kalman_em.inference.square_root_steps import (
     NOTHING,
+    begin_diffuse,
+    compact,
     observe,
     project,
     project_diffuse,
@@ -24,7 +26,7 @@ from kalman_em.inference.steps import CANCELLED
 
 
 class Factored(NamedTuple):
-    """The output of the square-root filter: means, factors and diffuse factors of every row.
+    """The output of the square-root filter: means, factors and diffuse factors, with the reach of their rows, by row.
 
     `units` (N, d) are the sizes of the states before each row: their standard deviations, diffuse parts included.
     """
@@ -59,8 +61,8 @@ def root_space(d: int, m: int) -> RootSpace:
         mean=np.zeros(d),
         factor=np.zeros((d, 2 * d + 1)),
         moved=np.zeros((d, 2 * d + 1)),
-        diffuse=np.zeros((d, d)),
-        moved_diffuse=np.zeros((d, d)),
+        diffuse=np.zeros((d, d + 1)),
+        moved_diffuse=np.zeros((d, d + 1)),
         projected=np.zeros(2 * d + 1),
         weights=np.zeros(d),
         gain=np.zeros(d),
@@ -96,7 +98,7 @@ def filter_roots(
             mean[i] = initial_means[own, i]
             for j in range(d):
                 factor[i, j] = initial_roots[own, i, j]
-                diffuse[i, j] = initial_diffuse[i, j]
+        begin_diffuse(initial_diffuse, diffuse)
         n_columns, n_diffuse = triangularise(factor, d, d, d, 0), initial_columns
         for t in range(starts[s], starts[s + 1]):
             if t > starts[s]:
@@ -125,7 +127,7 @@ def filter_roots(
             if n_diffuse > 0:
                 if stored < factored.diffuse.shape[0]:
                     for i in range(d):
-                        for j in range(n_diffuse):
+                        for j in range(d + 1):
                             factored.diffuse[stored, i, j] = diffuse[i, j]
                 stored += 1
     return stored
@@ -167,10 +169,12 @@ def predict_root(
         for j in range(factor.shape[1]):
             factor[i, j] = moved[i, j] if j < n_columns else 0.0
     if n_diffuse > 0:
-        n_diffuse = push_diffuse(matrix, diffuse, n_diffuse, moved_diffuse)
+        push_diffuse(matrix, diffuse, n_diffuse, moved_diffuse)
         for i in range(d):
-            for j in range(d):
-                diffuse[i, j] = moved_diffuse[i, j] if j < n_diffuse else 0.0
+            for j in range(n_diffuse):
+                diffuse[i, j] = moved_diffuse[i, j]
+            diffuse[i, d] = moved_diffuse[i, d]
+        n_diffuse = compact(diffuse, d, n_diffuse)
     return n_columns, n_diffuse
 
 

@@ -3,6 +3,9 @@
 A state is a mean, a factor L of its covariance in lower echelon form (the first entry of each column below that of
 the column before it) and, while some direction of it is diffuse, the factor A: x ~ N(mean, L L' + κ A A'). Columns of
 zeros stand at the end, so a singular covariance simply has fewer columns, and an exact observation takes one away.
+
+The last column of an array that holds A is the reach of its rows: the size of what their entries came from, and so of
+their rounding. An entry may shrink a little with each observation; what is left of it when it cancels is no direction.
 """
 
 from __future__ import annotations
@@ -148,25 +151,43 @@ def compact(factor: Array, n_rows: int, n_columns: int) -> int:
 
 
 @kernel
+def begin_diffuse(initial: Array, diffuse: Array) -> None:
+    """Fill `diffuse` with the factor A at the start and the reach of its rows."""
+    d = initial.shape[0]
+    for i in range(d):
+        diffuse[i, d] = 0.0
+        for j in range(d):
+            diffuse[i, j] = initial[i, j]
+            diffuse[i, d] = max(diffuse[i, d], abs(initial[i, j]))
+
+
+@kernel
 def project_diffuse(h: Array, diffuse: Array, n_diffuse: int, weights: Array) -> float:
     """Fill `weights` with A'h, 0 where it is rounding, and return the norm."""
-    square = 0.0
+    square, reach = 0.0, reach_of(h, diffuse)
     for j in range(n_diffuse):
-        total, scale = 0.0, 0.0
+        total = 0.0
         for i in range(h.shape[0]):
-            term = diffuse[i, j] * h[i]
-            total += term
-            scale += abs(term)
-        weights[j] = total if abs(total) > NOTHING * scale else 0.0
+            total += diffuse[i, j] * h[i]
+        weights[j] = total if abs(total) > NOTHING * reach else 0.0
         square += weights[j] * weights[j]
     return math.sqrt(square)
 
 
 @kernel
+def reach_of(h: Array, diffuse: Array) -> float:
+    """Return the sum of |h| times the reach of the rows of A."""
+    total, last = 0.0, diffuse.shape[1] - 1
+    for i in range(h.shape[0]):
+        total += abs(h[i]) * diffuse[i, last]
+    return total
+
+
+@kernel
 def resolve(
+    h: Array,
     factor: Array,
     n_rows: int,
-    n_top: int,
     n_columns: int,
     width: int,
     diffuse: Array,
@@ -180,7 +201,9 @@ def resolve(
     """Condition on an observation that sees a diffuse direction; return how many columns of L it sees next, and of A.
 
     K = A w / w'w; L+ = [L - K h'L, K deviation], and A loses the direction w (Durbin and Koopman 2012, section 5.2).
+    Rounding of w reaches a state by its gain.
     """
+    reach, last = reach_of(h, diffuse), diffuse.shape[1] - 1
     for i in range(n_rows):
         total = 0.0
         for j in range(n_diffuse):
@@ -189,21 +212,21 @@ def resolve(
         for j in range(n_columns):
             factor[i, j] -= gain[i] * projected[j]
         factor[i, width] = gain[i] * deviation
-    n_columns = triangularise(factor, n_rows, n_top, width + 1, n_top)
+        diffuse[i, last] = max(diffuse[i, last], abs(gain[i]) * reach)
+    n_columns = triangularise(factor, n_rows, h.shape[0], width + 1, h.shape[0])
     # A Householder reflection takes w to the first axis; the other columns stay.
     weights[0] += norm if weights[0] >= 0.0 else -norm
     square = 0.0
     for j in range(n_diffuse):
         square += weights[j] * weights[j]
     for i in range(n_rows):
-        total, extent = 0.0, 0.0
+        total = 0.0
         for j in range(n_diffuse):
             total += diffuse[i, j] * weights[j]
-            extent = max(extent, abs(diffuse[i, j]))
         total *= 2.0 / square
         for j in range(1, n_diffuse):
             entry = diffuse[i, j] - total * weights[j]
-            diffuse[i, j - 1] = entry if abs(entry) > NOTHING * extent else 0.0
+            diffuse[i, j - 1] = entry if abs(entry) > NOTHING * diffuse[i, last] else 0.0
         diffuse[i, n_diffuse - 1] = 0.0
     return n_columns, compact(diffuse, n_rows, n_diffuse - 1)
 
@@ -237,7 +260,7 @@ def observe(
     spread = project(h, factor, n_columns, projected)
     if norm > 0.0:
         n_columns, n_diffuse = resolve(
-            factor, n_rows, h.shape[0], n_columns, width, diffuse, n_diffuse, projected, weights, norm, deviation, gain
+            h, factor, n_rows, n_columns, width, diffuse, n_diffuse, projected, weights, norm, deviation, gain
         )
         log_density, spread = -0.5 * LOG_2PI - math.log(norm), -1.0
     elif deviation == 0.0 and spread <= smallest:
@@ -263,15 +286,25 @@ def push(matrix: Array, factor: Array, n_columns: int, first: int, moved: Array)
 
 
 @kernel
-def push_diffuse(matrix: Array, diffuse: Array, n_diffuse: int, moved: Array) -> int:
-    """Fill `moved` with `matrix` times A, columns that cancel to nothing dropped; return the number of columns."""
-    d = matrix.shape[0]
+def push_diffuse(matrix: Array, diffuse: Array, n_diffuse: int, moved: Array) -> None:
+    """Fill the first rows of `moved` with `matrix` times A, 0 where that is rounding, and the reach of its rows.
+
+    The reach goes on with the largest entry of F alone: with the sum of all it would grow without end under a rotation.
+    """
+    d, last = matrix.shape[0], diffuse.shape[1] - 1
     for i in range(d):
+        reach = 0.0
+        for k in range(d):
+            reach = max(reach, abs(matrix[i, k]) * diffuse[k, last])
         for j in range(n_diffuse):
             total, scale = 0.0, 0.0
             for k in range(d):
                 term = matrix[i, k] * diffuse[k, j]
                 total += term
                 scale += abs(term)
-            moved[i, j] = total if abs(total) > NOTHING * scale else 0.0
-    return compact(moved, d, n_diffuse)
+            moved[i, j] = total
+            reach = max(reach, scale)
+        for j in range(n_diffuse):
+            if abs(moved[i, j]) <= NOTHING * reach:
+                moved[i, j] = 0.0
+        moved[i, last] = reach

@@ -204,7 +204,7 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
         space.place[FACTORS_LEFT] = np.count_nonzero(filtered.columns[: rows.starts[n_series]])
     seen, inputs = frozen(rows.patterns[over.group_pattern]), np.zeros((rows.n_rows, 0))
     return StackExpectations(
-        transition=transition_moments(laid, rows, means, inputs, spreads, over.moves),
+        transition=transition_moments(laid, rows, means, inputs, spreads, moves=over.moves),
         observation=observation_moments(laid, rows, means, inputs, mirrored(spreads.observed_covs), seen, over.order),
         group_series=over.group_series,
         group_pattern=over.group_pattern,

@@ -66,8 +66,12 @@ def is_degenerate(
     if system.noise_selection is not None:
         G = _first(system.noise_selection)
         Q = G @ Q @ G.T
-    later = H @ Q @ H.T + R
-    if "transition_cov" in learnt and np.any(np.diagonal(later) < VANISHED * scale**2):
+    moved = H @ Q @ H.T
+    later = moved + R
+    gone = np.diagonal(later) < VANISHED * scale**2
+    # A known noise of the states, however small, holds the likelihood; where there is none, an R of 0 is a choice, and
+    # only a learnt one comes close to it.
+    if np.any(gone if "transition_cov" in learnt else gone & (np.diagonal(moved) == 0.0) & (np.diagonal(R) > 0.0)):
         return True
     if system.has_diffuse or not start.is_learnt:
         return False

@@ -27,9 +27,12 @@ def degenerate_each(specification: Specification, params: SystemStack, scale: Ar
     if "observation_cov" not in learnt and holds_all(params.observation_cov[0]):
         return found
     H, Q, R = params.observation_matrix, params.noise_cov, params.observation_cov
-    later = H @ Q @ _turned(H) + R
-    if "transition_cov" in learnt:
-        found |= np.any(_variances(later) < VANISHED * scale**2, axis=1)
+    moved = H @ Q @ _turned(H)
+    later = moved + R
+    gone = _variances(later) < VANISHED * scale**2
+    if "transition_cov" not in learnt:
+        gone &= (_variances(moved) == 0.0) & (_variances(R) > 0.0)
+    found |= np.any(gone, axis=1)
     start_learnt = any(specification.is_free(name) for name in ("initial_mean", "initial_cov"))
     if params.like.has_diffuse or not start_learnt:
         return found

@@ -179,3 +179,16 @@ def test_a_known_noise_holds_a_learnt_start():
     model = kem.LinearGaussian(1, 1, transition_cov=Full(), observation_cov=Fixed([[0.5]]), initial_cov=Full())
     fitted = kem.fit(model, values, stopping=kem.Stopping(max_iterations=60))
     assert fitted.em.stop_reason in ("converged", "max_iterations")
+
+
+@pytest.mark.parametrize("numerics", ["auto", "standard", "square_root"])
+@pytest.mark.parametrize(
+    "model", [kem.VectorAutoregression(1, autoregression_cov=Fixed(0)), kem.DynamicFactor(1, idiosyncratic=False)]
+)
+def test_a_column_that_never_changes_ends_a_run_before_it_falls(model, numerics):
+    """Its noise goes to 0 and its offset is known to the last digit alone: the next step would go anywhere."""
+    values = np.random.default_rng(5).standard_normal((15, 2)) * 6e6
+    values[:, 0] = 6451231.077169427
+    fitted = kem.fit(model, values, numerics=numerics)
+    assert fitted.em.stop_reason == "degenerate_covariance"
+    assert fitted.em.n_falls == 0
