@@ -9,8 +9,11 @@ from typing import Any, Generic
 import numpy as np
 
 from kalman_em.em.extrapolation import stretched
+from kalman_em.em.loop import run_em
 from kalman_em.em.numbers import numbers_of
 from kalman_em.em.problem import EMProblem, Expectations, Params
+from kalman_em.em.result import Callback, EMResult
+from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError
 
 # The longest leaps, in steps of EM, one after another until one climbs.
@@ -126,3 +129,25 @@ def accelerated(problem: EMProblem[Params, Expectations]) -> Accelerated[Params,
     if isinstance(problem, type) or not isinstance(problem, EMProblem):
         raise InputError(f"problem: expected an object with methods e_step and m_step, got {problem!r}")
     return Accelerated(problem)
+
+
+@dataclass(frozen=True)
+class Leaping:
+    """EM in longer steps (`accelerated`), as a variant for any problem.
+
+    Guarantees: what EM guarantees; no bound is kept, as a leap is not the M-step of one.
+    """
+
+    def run(
+        self,
+        problem: Any,
+        start: Any,
+        *,
+        rng: np.random.Generator,
+        stopping: Stopping = DEFAULT_STOPPING,
+        callback: Callback[Any] | None = None,
+        record_bound: bool = False,
+    ) -> EMResult[Any]:
+        """Return the run of `run_em` on the accelerated problem."""
+        del rng, record_bound
+        return run_em(accelerated(problem), start, stopping=stopping, callback=callback)

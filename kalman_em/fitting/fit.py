@@ -113,12 +113,13 @@ def fit(
         Starting values for some or all of the model's parameters, by name; the others come from the data.
     stopping : Stopping
         When to stop.
-    method : {"em", "plain", "hard", "annealed", "incremental", "stochastic"} or a variant such as ``Annealed(...)``
+    method : {"em", "plain", "accelerated", "hard", "annealed", "incremental", "stochastic"} or a variant of EM
         For state spaces "em" is EM, which every ten iterations from the 500th on, and where it would end, tries leaps
         (extrapolation, variances at 0, quasi-Newton steps), taken only if the likelihood is not lower; "plain" is EM
         alone.
-        For other models the two are the same; what `Hard`, `Annealed`, `Incremental` and `Stochastic` do and promise
-        stands with each.
+        For other models the two are the same, and "accelerated" leaps along two steps of EM where that climbs (see
+        `accelerated`): few iterations, each of three, where EM creeps. What variants such as ``Annealed(...)``, `Hard`,
+        `Incremental` and `Stochastic` do and promise stands with each.
     numerics : {"auto", "standard", "square_root"}
         Whether the E-step carries covariances or their triangular factors, which keep twice the digits at several times
         the cost. "auto" begins with covariances and goes over to factors, for the rest of the run, when an E-step needs

@@ -211,6 +211,19 @@ def test_a_batch_stands_for_all_rows():
     assert after.n_batches == 1
 
 
+def test_accelerated_em_reaches_the_same_maximum_in_fewer_iterations_and_never_falls():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(0.0, 1.0, (200, 2)), rng.normal(1.7, 1.0, (200, 2))])
+    for model, data in (
+        (kem.GaussianMixture(2, covariance=kem.Shared(kem.Full())), points),
+        (kem.GaussianHMM(2), series_of_regimes(10)),
+    ):
+        plain, fast = (kem.fit(model, data, method=method) for method in ("em", "accelerated"))
+        assert fast.em.n_iterations < 0.5 * plain.em.n_iterations
+        assert fast.log_likelihood > plain.log_likelihood - 1e-5
+        assert np.diff(fast.em.log_likelihoods).min() > -1e-9
+
+
 def test_annealing_ends_at_a_maximum_of_the_likelihood():
     data = blobs(apart=2.5)
     fitted = kem.fit(kem.GaussianMixture(3), data, method="annealed")

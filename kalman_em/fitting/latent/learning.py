@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kalman_em.em.accelerated import Leaping
 from kalman_em.em.bound import ExpectsGain
 from kalman_em.em.restarts import RUNAWAY, run_starts
 from kalman_em.em.result import EMIteration, EMResult
@@ -25,6 +26,7 @@ from kalman_em.observations import Panel
 METHODS: dict[str, Variant] = {
     "em": Plain(),
     "plain": Plain(),
+    "accelerated": Leaping(),
     "hard": Hard(),
     "annealed": Annealed(),
     "incremental": Incremental(),
