@@ -45,9 +45,12 @@ if TYPE_CHECKING:
     from kalman_em.fitting.fit import fit
     from kalman_em.fitting.fit_each import fit_each
     from kalman_em.fitting.latent.factor_fit import FactorFit
+    from kalman_em.fitting.latent.hmm_fit import HMMFit
     from kalman_em.fitting.latent.latent_fit import LatentFit
+    from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
     from kalman_em.fitting.latent.mixture_fit import MixtureFit
     from kalman_em.fitting.latent.stream import MixtureStream
+    from kalman_em.fitting.latent.switching_fit import SwitchingFit
     from kalman_em.fitting.latent.topic_fit import TopicFit
     from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
     from kalman_em.fitting.latent.variational_system_fit import VariationalLinearGaussianFit
@@ -112,9 +115,12 @@ _NAMES_OF = {
     "fitting.fit": "fit",
     "fitting.fit_each": "fit_each",
     "fitting.latent.factor_fit": "FactorFit",
+    "fitting.latent.hmm_fit": "HMMFit",
     "fitting.latent.latent_fit": "LatentFit",
+    "fitting.latent.markov_autoregression_fit": "MarkovAutoregressionFit",
     "fitting.latent.mixture_fit": "MixtureFit",
     "fitting.latent.stream": "MixtureStream",
+    "fitting.latent.switching_fit": "SwitchingFit",
     "fitting.latent.topic_fit": "TopicFit",
     "fitting.latent.variational_fit": "VariationalMixtureFit",
     "fitting.latent.variational_system_fit": "VariationalLinearGaussianFit",
@@ -189,6 +195,7 @@ __all__ = [
     "Full",
     "GaussianHMM",
     "GaussianMixture",
+    "HMMFit",
     "Hard",
     "Incremental",
     "InputError",
@@ -204,6 +211,7 @@ __all__ = [
     "LocalLinearTrend",
     "LowRank",
     "MarkovAutoregression",
+    "MarkovAutoregressionFit",
     "MixtureFit",
     "MixtureOfFactorAnalysers",
     "MixturePrior",
@@ -229,6 +237,7 @@ __all__ = [
     "StopReason",
     "Stopping",
     "Structural",
+    "SwitchingFit",
     "SwitchingLinearGaussian",
     "TimeVaryingRegression",
     "TopicFit",

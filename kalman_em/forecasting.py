@@ -24,7 +24,7 @@ from kalman_em.frames import (
 )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Forecast:
     """The Gaussian predictive distribution of the h rows after the end of a series.
 
@@ -69,6 +69,10 @@ class Forecast:
     state_means: Array
     state_covs: Array
     state_names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
+        return f"Forecast({names}: {len(self.index)} rows, {self.index[0]} to {self.index[-1]}; see to_frame())"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(str, self.names)))

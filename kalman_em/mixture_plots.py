@@ -13,6 +13,7 @@ from matplotlib.patches import Ellipse
 from kalman_em.arrays import Array
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
+from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
 from kalman_em.plot_axes import DATA, SEQUENCE, SIGNAL
 
 # A component after the last colour begins anew with the first.
@@ -27,6 +28,7 @@ def plot_mixture(fitted: MixtureFit, *, columns: Sequence[str] | None = None, ax
 
     Over one column: a histogram, the weighted density of each component, and their sum. Over two: the rows in which
     both are observed, in the colour of their most probable component, and ellipses that hold 50 and 95 % of each.
+    Components that a Bayesian mixture has emptied are left out.
 
     Parameters
     ----------
@@ -68,9 +70,15 @@ def plot_mixture(fitted: MixtureFit, *, columns: Sequence[str] | None = None, ax
     (_densities if len(at) == 1 else _ellipses)(own, fitted, values, at)
     own.set_xlabel(chosen[0])
     own.set_ylabel("density" if len(at) == 1 else chosen[1])
-    own.set_title(f"{type(fitted.model).__name__} with {fitted.n_components} components")
+    own.set_title(f"{type(fitted.model).__name__} with {len(_shown(fitted))} components")
     own.legend(frameon=False)
     return own
+
+
+def _shown(fitted: MixtureFit) -> list[int]:
+    """Return the components to draw: all, but of a Bayesian mixture not those that were emptied."""
+    kept = fitted.kept if isinstance(fitted, VariationalMixtureFit) else np.ones(fitted.n_components, dtype=np.bool_)
+    return [int(k) for k in np.flatnonzero(kept)]
 
 
 def _densities(ax: Axes, fitted: MixtureFit, values: Array, at: list[int]) -> None:
@@ -81,7 +89,7 @@ def _densities(ax: Axes, fitted: MixtureFit, values: Array, at: list[int]) -> No
     middles = params.means[:, at[0]]
     x = np.linspace((middles - 4.0 * sds).min(), (middles + 4.0 * sds).max(), GRID)
     each = params.weights * np.exp(-0.5 * ((x[:, None] - middles) / sds) ** 2) / (sds * np.sqrt(2.0 * np.pi))
-    for k in range(fitted.n_components):
+    for k in _shown(fitted):
         ax.plot(x, each[:, k], color=COLOURS[k % len(COLOURS)], label=f"component {k}")
     ax.plot(x, each.sum(axis=1), color=DATA, linestyle="--", label="mixture")
 
@@ -90,7 +98,7 @@ def _ellipses(ax: Axes, fitted: MixtureFit, values: Array, at: list[int]) -> Non
     labels = fitted.assign().to_numpy()
     params = fitted.em.params
     there = ~np.isnan(values).any(axis=1)
-    for k in range(fitted.n_components):
+    for k in _shown(fitted):
         colour = COLOURS[k % len(COLOURS)]
         own = values[there & (labels == k)]
         ax.plot(own[:, 0], own[:, 1], ".", markersize=3, color=colour, label=f"component {k}")

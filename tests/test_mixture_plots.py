@@ -66,3 +66,13 @@ def test_axes_are_taken_and_bad_columns_named(fitted):
             fitted.plot(columns=columns)
     with pytest.raises(kem.InputError, match="fit of a mixture"):
         plot_mixture("fit")
+
+
+def test_emptied_components_are_not_drawn():
+    points = np.concatenate([np.random.default_rng(1).normal(at, 1.0, (60, 2)) for at in (0.0, 8.0)])
+    fitted = kem.fit(kem.VariationalMixture(5, concentration=1e-3), points)
+    ax = fitted.plot()
+    assert fitted.n_kept == 2
+    assert [line.get_label() for line in ax.get_lines()] == [f"component {k}" for k in np.flatnonzero(fitted.kept)]
+    assert len(ax.patches) == 4
+    assert "2 components" in ax.get_title()

@@ -71,6 +71,7 @@ def summarised(fitted: Summarised, errors: StandardErrors | None = None) -> Summ
         _title(fitted),
         "=" * WIDTH,
         *_facts(fitted),
+        *few_data(fitted.n_parameters, fitted.n_observed),
         "-" * WIDTH,
         *_parameter_lines(fitted, errors),
         "-" * WIDTH,
@@ -264,6 +265,16 @@ def matrix_lines(value: Array, error: Array | None, rows: list[str], columns: li
         table = table + " " + spread.map(_shown_error)
     lines: list[str] = table.to_string(line_width=WIDTH - 4).splitlines()
     return [line.rstrip() for line in lines if line.strip()] + ([note] if note else [])
+
+
+def few_data(n_parameters: int, n_observed: int) -> list[str]:
+    """Return a line for the summary if there are as many free parameters as observed values, or more."""
+    if n_parameters < n_observed:
+        return []
+    return wrapped(
+        f"Note: {n_parameters} free parameters from {n_observed} observed values; such a fit says little beyond its "
+        "own data."
+    )
 
 
 def wrapped(text: str) -> list[str]:

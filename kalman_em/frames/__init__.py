@@ -3,7 +3,7 @@
 from kalman_em.frames.columns import named_columns
 from kalman_em.frames.following import following, follows_kind
 from kalman_em.frames.labels import as_index, check_regular, continued_index, same_labels
-from kalman_em.frames.points import to_points
+from kalman_em.frames.points import columns_like, points_like, to_points
 from kalman_em.frames.reading import input_rows, to_panel
 from kalman_em.frames.sensors import sensor_columns
 from kalman_em.frames.tables import (
@@ -23,6 +23,7 @@ __all__ = [
     "as_index",
     "check_regular",
     "checked_levels",
+    "columns_like",
     "continued_index",
     "continued_times",
     "following",
@@ -34,6 +35,7 @@ __all__ = [
     "level_text",
     "moments_frame",
     "named_columns",
+    "points_like",
     "same_labels",
     "sensor_columns",
     "standard_deviations",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from kalman_em.errors import InputError
 from kalman_em.frames.reading import to_panel
 from kalman_em.observations import Panel
 
@@ -25,3 +26,47 @@ def to_points(data: Any, *, values: Any = None, obs_dim: int | None = None, allo
         return to_panel(data, values=values, obs_dim=obs_dim, allow_unobserved=allow_unobserved)
     panel = to_panel(data.reset_index(drop=True), values=values, obs_dim=obs_dim, allow_unobserved=allow_unobserved)
     return Panel(tuple(replace(one, index=data.index) for one in panel), panel.keys)
+
+
+def points_like(data: Any, names: tuple[str, ...]) -> Panel:
+    """Return rows of the columns `names`, as those of a fit: a DataFrame's are chosen by name, others by position.
+
+    Raises
+    ------
+    InputError
+        If the rows cannot be read, or a column is not there.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"kind": ["a"], "y": [2.0], "x": [1.0]})
+    >>> points_like(table, ("x", "y"))[0].values.tolist()
+    [[1.0, 2.0]]
+    """
+    return to_points(columns_like(data, names), obs_dim=len(names), allow_unobserved=True)
+
+
+def columns_like(data: Any, names: tuple[str, ...]) -> Any:
+    """Return a DataFrame with its columns `names` alone, in that order; other data as they are.
+
+    Raises
+    ------
+    InputError
+        If a column is not there, or there twice.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> columns_like(pd.DataFrame({"y": [2.0], "x": [1.0]}), ("x",)).columns.tolist()
+    ['x']
+    """
+    if not isinstance(data, pd.DataFrame):
+        return data
+    own = [str(column) for column in data.columns]
+    for name in names:
+        if own.count(name) != 1:
+            raise InputError(
+                f"data: expected the columns of the fit, {', '.join(names)}; {name} is {own.count(name)} times among "
+                f"{', '.join(own)}"
+            )
+    return data.iloc[:, [own.index(name) for name in names]]

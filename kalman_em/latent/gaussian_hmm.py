@@ -27,6 +27,8 @@ class GaussianHMM:
         P(z_0 = k) = \\pi_k, \\qquad P(z_{t+1} = j \\mid z_t = i) = a_{ij}, \\qquad
         y_t \\mid z_t = k \\sim N(\\mu_k, \\Sigma_k)
 
+    `kalman_em.fit` returns a `HMMFit`.
+
     Parameters
     ----------
     n_states : int

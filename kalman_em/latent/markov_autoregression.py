@@ -34,6 +34,8 @@ class MarkovAutoregression:
         y_t - \\mu(z_t) = \\sum_{i=1}^{p} \\varphi_i \\, (y_{t-i} - \\mu(z_{t-i})) + e_t,
         \\qquad e_t \\sim N(0, \\sigma^2)
 
+    `kalman_em.fit` returns a `MarkovAutoregressionFit`.
+
     Parameters
     ----------
     n_regimes : int

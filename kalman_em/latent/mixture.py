@@ -23,6 +23,8 @@ STARTS = ["k-means++", "random"]
 class GaussianMixture:
     """A mixture of Gaussians, p(x) = Σ_k w_k N(x; μ_k, Σ_k), learnt from rows in any order.
 
+    `kalman_em.fit` returns a `MixtureFit`.
+
     Parameters
     ----------
     n_components : int

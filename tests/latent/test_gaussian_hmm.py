@@ -299,7 +299,7 @@ def test_series_that_were_not_learnt_from_are_scored_and_filled():
     assert filled.iloc[1, 0] == pytest.approx(shares[1] @ by_regime, rel=1e-12)
     np.testing.assert_allclose(filled.iloc[2], shares[2] @ means, rtol=1e-12)
     assert fitted.score(fitted.panel) == pytest.approx(fitted.log_likelihood, rel=1e-14)
-    with pytest.raises(kem.InputError, match="expected columns"):
+    with pytest.raises(kem.InputError, match="expected the columns of the fit"):
         fitted.score(pd.DataFrame({"a": [1.0], "b": [2.0]}))
 
 

@@ -183,7 +183,7 @@ def test_a_fit_answers_for_other_rows_and_fills_in_what_is_missing():
     rows = [completed_row(some.to_numpy()[0], m, c)[1] for m, c in zip(*mixture_moments(fitted), strict=True)]
     np.testing.assert_allclose(filled.iloc[0], probabilities.iloc[0].to_numpy() @ np.array(rows), rtol=1e-12)
     np.testing.assert_allclose(filled.iloc[1], fitted.params.weights @ fitted.params.means, rtol=1e-12)
-    with pytest.raises(kem.InputError, match="expected columns"):
+    with pytest.raises(kem.InputError, match="expected the columns of the fit"):
         fitted.assign(some.rename(columns={"a": "z"}))
 
 

@@ -43,7 +43,7 @@ def test_a_batch_is_one_step_of_the_recursion():
     problem = fitted.problem
     old, _ = problem.e_step(fitted.em.params)
     new, _ = kem.GaussianMixture(2).problem(kem.Panel([kem.Observations(batch)])).e_step(fitted.em.params)
-    step = 2.0**-0.8
+    step = (50.0 / 350.0) ** 0.8
     expected = problem.m_step(fitted.em.params, combined([((1.0 - step) / 300, old), (step / 50, new)]))
     np.testing.assert_allclose(after.params.means, expected.means, rtol=1e-10)
     np.testing.assert_allclose(after.params.covs, expected.covs, rtol=1e-9, atol=1e-12)
@@ -56,9 +56,36 @@ def test_batches_are_checked_and_empty_ones_change_nothing():
     frame = pd.DataFrame(draw(100, np.random.default_rng(2)), columns=["a", "b"])
     stream = kem.fit(kem.GaussianMixture(2), frame).stream()
     assert stream.partial_fit([[NAN, NAN]]) is stream
-    with pytest.raises(kem.InputError, match="expected columns"):
+    with pytest.raises(kem.InputError, match="a is 0 times among z, b"):
         stream.partial_fit(frame.rename(columns={"a": "z"}))
     with pytest.raises(kem.InputError, match="expected 2 columns"):
         stream.partial_fit([1.0, 2.0, 3.0])
     with pytest.raises(kem.InputError, match="exponent"):
         kem.fit(kem.GaussianMixture(2), frame).stream(0.5)
+
+
+def test_one_row_moves_little_what_many_have_taught():
+    rng = np.random.default_rng(4)
+    fitted = kem.fit(kem.GaussianMixture(2), draw(300, rng))
+    after = fitted.stream().partial_fit(draw(1, rng))
+    assert np.abs(after.params.weights - fitted.params.weights).max() < 2.0 * 301.0**-0.6
+    assert not np.allclose(after.params.weights, fitted.params.weights, rtol=0.0, atol=1e-6)
+
+
+def test_with_exponent_1_all_rows_count_alike():
+    rng = np.random.default_rng(5)
+    first, second = draw(200, rng), draw(50, rng)
+    fitted = kem.fit(kem.GaussianMixture(1), first)
+    after = fitted.stream(exponent=1.0).partial_fit(second)
+    np.testing.assert_allclose(after.params.means[0], np.concatenate([first, second]).mean(axis=0), rtol=1e-10)
+
+
+def test_columns_of_a_table_are_chosen_by_name():
+    frame = pd.DataFrame(draw(100, np.random.default_rng(2)), columns=["a", "b"])
+    fitted = kem.fit(kem.GaussianMixture(2), frame)
+    other = frame[["b"]].assign(kind="x", a=frame["a"])
+    pd.testing.assert_frame_equal(fitted.probabilities(other), fitted.probabilities())
+    after, same = fitted.stream().partial_fit(other), fitted.stream().partial_fit(frame)
+    np.testing.assert_array_equal(after.params.means, same.params.means)
+    with pytest.raises(kem.InputError, match="b is 2 times among a, b, b"):
+        fitted.assign(pd.concat([frame, frame["b"]], axis=1))

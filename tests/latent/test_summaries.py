@@ -118,3 +118,21 @@ def test_tables_in_a_mapping_or_a_sparse_matrix_are_refused_with_a_way_out():
 def test_a_run_shows_itself_in_a_line():
     run = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"], stopping=QUICK).em
     assert repr(run) == f"EMResult(max_iterations after 5 iterations, log-likelihood {run.log_likelihood:.8g})"
+
+
+def test_more_parameters_than_data_are_noted():
+    flows = kem.datasets.load("nile")["flow"]
+    assert "Note:" not in str(kem.fit(kem.LocalLevel(), flows, stopping=QUICK).summary())
+    said = "Note: 8 free parameters from 8 observed values"
+    assert said in str(kem.fit(kem.GaussianMixture(3), flows[:8], stopping=QUICK).summary())
+    assert "Note: 2 free parameters from 2" in str(kem.fit(kem.LocalLevel(), [1.0, 3.0], stopping=QUICK).summary())
+
+
+def test_forecasts_show_themselves_in_a_line():
+    flows = kem.datasets.load("nile")["flow"]
+    assert repr(kem.fit(kem.LocalLevel(), flows, stopping=QUICK).forecast(3)) == (
+        "Forecast(flow: 3 rows, 1971 to 1973; see to_frame())"
+    )
+    assert repr(kem.fit(kem.GaussianHMM(2), flows, stopping=QUICK).forecast(3)) == (
+        "RegimeForecast(flow: 3 rows, 1971 to 1973; see to_frame())"
+    )

@@ -25,7 +25,9 @@ class Diffuse:
 
 @dataclass(frozen=True)
 class Stationary:
-    """The initial state is drawn from the stationary distribution of the states (for `initial_cov` alone).
+    """What comes first is drawn from the stationary distribution: of the states, or of the regimes of a chain.
+
+    For `initial_cov` of a state space, and `initial_probabilities` of a model with regimes (of which see the end).
 
     With every eigenvalue of F inside the unit circle that is N(m, P) with
 
@@ -33,6 +35,8 @@ class Stationary:
 
     and m and P move with F, b, G and Q as these are learnt. It is the same distribution one step earlier
     (`initial_step="before"`). Inputs count as 0 before the first row. A mean that is stated as `initial_mean` is kept.
+
+    The first regime of a chain with moves A has π = π A, and π moves with A.
 
     Raises
     ------

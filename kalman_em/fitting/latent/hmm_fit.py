@@ -23,6 +23,11 @@ from kalman_em.latent.emissions import completed_rows
 class HMMFit(RegimeFit):
     """A fitted `GaussianHMM`; `params` are `means`, `covs`, `initial_probabilities` and `transition_matrix`.
 
+    Raises
+    ------
+    InputError
+        If a field is of another type; `kalman_em.fit` makes them.
+
     Examples
     --------
     >>> import kalman_em as kem

@@ -16,9 +16,9 @@ from kalman_em.errors import InputError
 from kalman_em.fitting import criteria
 from kalman_em.fitting.latent.latent_errors import latent_errors
 from kalman_em.fitting.latent.tables import named_lines
-from kalman_em.fitting.summary import WIDTH, Summary, matrix_lines, wrapped
+from kalman_em.fitting.summary import WIDTH, Summary, few_data, matrix_lines, wrapped
 from kalman_em.fitting.uncertainty import StandardErrors
-from kalman_em.frames import to_points
+from kalman_em.frames import points_like
 from kalman_em.latent.model import HasPrior, LatentModel, LatentProblem
 from kalman_em.leaves import leaf
 from kalman_em.models.parameters import Parameters
@@ -192,6 +192,7 @@ class LatentFit:
             *wrapped(f"{type(self.model).__name__} of {self._columns()}"),
             "=" * WIDTH,
             *self._facts(),
+            *few_data(self.n_parameters, self.n_observed),
             "-" * WIDTH,
             *self._parameter_lines(),
             *(self._error_lines() if standard_errors else []),
@@ -210,10 +211,7 @@ class LatentFit:
         """Return the rows that were learnt from, or those of `data`, which must have their columns."""
         if data is None:
             return self.panel
-        panel = to_points(data, obs_dim=self.panel.obs_dim, allow_unobserved=True)
-        if isinstance(data, pd.DataFrame) and panel.names != self.panel.names:
-            raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
-        return panel
+        return points_like(data, self.panel.names)
 
     def _columns(self) -> str:
         return ", ".join(self.panel.names[:4]) + (", ..." if len(self.panel.names) > 4 else "")

@@ -24,6 +24,11 @@ from kalman_em.observations import Panel
 class MarkovAutoregressionFit(RegimeFit):
     """A fitted `MarkovAutoregression`; `params` are `means`, `coefficients`, `variances` and those of the chain.
 
+    Raises
+    ------
+    InputError
+        If a field is of another type; `kalman_em.fit` makes them.
+
     Examples
     --------
     >>> import kalman_em as kem

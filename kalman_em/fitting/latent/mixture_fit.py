@@ -51,7 +51,8 @@ class MixtureFit(LatentFit):
         Parameters
         ----------
         data : Series, DataFrame, array_like of shape (n,) or (n, p), optional
-            Other rows of the same columns; those that were learnt from when left out.
+            Other rows of the same columns, of a DataFrame chosen by their names; those that were learnt from when left
+            out.
 
         Returns
         -------
@@ -75,6 +76,8 @@ class MixtureFit(LatentFit):
 
     def assign(self, data: Any = None) -> pd.Series[int]:
         """Return the most probable component of each row; the arguments are those of `probabilities`.
+
+        A row without observed entries has that of the largest weight.
 
         Raises
         ------
@@ -169,7 +172,7 @@ class MixtureFit(LatentFit):
         Parameters
         ----------
         exponent : float
-            Above 0.5, at most 1: of the steps γ_t = (t + 2)^-exponent; smaller ones forget sooner.
+            Above 0.5, at most 1: of the steps γ = (m / n)^exponent; smaller ones forget sooner.
 
         Raises
         ------

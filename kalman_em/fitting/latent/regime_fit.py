@@ -14,7 +14,7 @@ from kalman_em.arrays import Array
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.latent.tables import share_text, table_lines
-from kalman_em.frames import check_regular, to_panel
+from kalman_em.frames import check_regular, columns_like, to_panel
 from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.leaves import leaf
 from kalman_em.observations import Panel
@@ -139,9 +139,7 @@ class RegimeFit(LatentFit):
         """Return the series that were learnt from, or those of `data`, and their EM problem."""
         if data is None:
             return self.panel, self.problem
-        panel = to_panel(data, obs_dim=self.panel.obs_dim, allow_unobserved=True)
-        if isinstance(data, pd.DataFrame) and panel.names != self.panel.names:
-            raise InputError(f"data: expected columns {self.panel.names}, as in the fit, got {panel.names}")
+        panel = to_panel(columns_like(data, self.panel.names), obs_dim=self.panel.obs_dim, allow_unobserved=True)
         for key, one in zip(panel.keys or (), panel, strict=True):
             check_regular(one.index, series=key if panel.n_series > 1 else None)
         return panel, self._problem_of(panel)

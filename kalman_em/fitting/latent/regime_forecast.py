@@ -16,7 +16,7 @@ from kalman_em.frames import checked_levels, frame_of, interval_columns, standar
 MOST_HALVINGS = 200
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class RegimeForecast:
     """The predictive distribution of the h rows after the end of a series, a mixture of M Gaussians at every row.
 
@@ -50,6 +50,10 @@ class RegimeForecast:
     component_covs: Array
     names: tuple[str, ...]
     index: pd.Index[Any]
+
+    def __repr__(self) -> str:
+        first, last = self.index[0], self.index[-1]
+        return f"RegimeForecast({', '.join(self.names)}: {self.n_steps} rows, {first} to {last}; see to_frame())"
 
     @property
     def n_steps(self) -> int:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.em.problem import EMProblem
-from kalman_em.errors import InputError
-from kalman_em.frames import to_points
+from kalman_em.frames import points_like
 from kalman_em.models.parameters import Parameters
 
 
@@ -31,10 +29,12 @@ class MixtureStream:
 
     After a batch the expectations per row s and the parameters are
 
-        s = (1 - γ_t) s + γ_t E[s given the batch],        γ_t = (t + 2)^-exponent
+        s = (1 - γ) s + γ E[s given the batch],        γ = (m / n)^exponent
 
-    and the M-step at s (Cappé & Moulines, On-line expectation-maximization algorithm for latent data models, JRSS B 71
-    (2009), equation 4): what is kept has the size of the parameters, however long the stream.
+    for a batch of m rows, n rows having been seen with it and the first fit's; then the M-step at s (Cappé & Moulines,
+    On-line expectation-maximization algorithm for latent data models, JRSS B 71 (2009), equation 4, in which n / m
+    counts the batches). So a few rows move little what many have taught, and with exponent 1 all rows count alike. What
+    is kept has the size of the parameters, however long the stream.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class MixtureStream:
         Parameters
         ----------
         data : Series, DataFrame, array_like of shape (n,) or (n, p)
-            Rows of the same columns; NaN is missing.
+            Rows of the same columns, of a DataFrame chosen by their names; NaN is missing.
 
         Raises
         ------
@@ -95,18 +95,16 @@ class MixtureStream:
         >>> stream.n_rows, stream.n_batches
         (100, 1)
         """
-        panel = to_points(data, obs_dim=len(self.names), allow_unobserved=True)
-        if isinstance(data, pd.DataFrame) and panel.names != self.names:
-            raise InputError(f"data: expected columns {self.names}, as in the fit, got {panel.names}")
+        panel = points_like(data, self.names)
         values = np.concatenate([one.values for one in panel])
         # A row in which nothing was observed says nothing.
         values = values[~np.isnan(values).all(axis=1)]
         if len(values) == 0:
             return self
         fresh, _ = self.problem.part_of(values).e_step(self.latest)
-        step = (self.n_batches + 2.0) ** -self.exponent
-        mixed = self.problem.pooled([(1.0 - step, self.expectations), (step / len(values), fresh)])
         n_rows = self.n_rows + len(values)
+        step = (len(values) / n_rows) ** self.exponent
+        mixed = self.problem.pooled([(1.0 - step, self.expectations), (step / len(values), fresh)])
         # As if all rows so far had these expectations: a prior keeps its weight against them.
         latest = self.problem.m_step(self.latest, self.problem.pooled([(float(n_rows), mixed)]))
         return MixtureStream(

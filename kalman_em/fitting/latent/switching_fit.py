@@ -35,6 +35,11 @@ SAID = {
 class SwitchingFit(RegimeFit):
     """A fitted `SwitchingLinearGaussian`; all that it tells is approximate, as the model's notes and `summary` say.
 
+    Raises
+    ------
+    InputError
+        If a field is of another type; `kalman_em.fit` makes them.
+
     Examples
     --------
     >>> import numpy as np

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from kalman_em.arrays import Array, as_count
+from kalman_em.arrays import Array, BoolArray, as_count
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.inference.arguments import as_generator
@@ -48,7 +48,13 @@ class VariationalMixtureFit(MixtureFit):
     @property
     def n_kept(self) -> int:
         """Number of components with at least one row, in expectation."""
-        return int(np.count_nonzero(self.params.concentrations - self._prior_concentration >= 1.0))
+        return int(np.count_nonzero(self.kept))
+
+    @property
+    def kept(self) -> BoolArray:
+        """Which components have at least one row, in expectation, shape (K,)."""
+        kept: BoolArray = self.params.concentrations - self._prior_concentration >= 1.0
+        return kept
 
     @property
     def aic(self) -> float:
