@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array
-from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.latent.tables import share_text, table_lines
 from kalman_em.frames import check_regular, columns_like, to_panel
