@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from kalman_em.arrays import frozen
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.fitting.ahead import drawn, forecasted
@@ -17,12 +18,14 @@ from kalman_em.fitting.extending import extended, rows_of_frame
 from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
 from kalman_em.fitting.learning import learn
+from kalman_em.fitting.reported import check_known_elsewhere, check_reports, lengthened, noise_of_rows
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import values_for
 from kalman_em.fitting.summary import Summary, in_short, summarised
 from kalman_em.forecasting import Forecast
 from kalman_em.inference.kalman import rts_smoother
 from kalman_em.leaves import leaf
+from kalman_em.observations import Observations
 from kalman_em.systems import LinearGaussianSystem
 
 
@@ -70,6 +73,7 @@ class Fit(Hindsight):
         inputs: Any = None,
         index: Any = None,
         times: Any = None,
+        observation_cov: Any = None,
         series: Hashable | None = None,
     ) -> Forecast:
         """Return the predictive distribution of the `steps` rows after the end.
@@ -87,6 +91,9 @@ class Fit(Hindsight):
         times : sequence of labels, optional
             For a model in continuous time, in the place of `steps`: the times to forecast, after the end of the series,
             in order.
+        observation_cov : array_like of shape (steps, p), (steps, p, p) or, of one column, (steps,), optional
+            The noise of the readings ahead where that of the fit varies in time, as `Known` says it: variances or
+            covariances; times the factor of a `Scaled` that was learnt.
         series : hashable, optional
             The series of a panel.
 
@@ -112,7 +119,24 @@ class Fit(Hindsight):
         """
         one = self._series(series)
         system = self.system_of(series)
-        self.specification.check_known_elsewhere("the rows ahead")
+        check_known_elsewhere(self.specification, system, "the rows ahead", observation_cov)
+        if observation_cov is not None:
+            quiet = system.replaced(observation_cov=np.zeros((system.obs_dim, system.obs_dim)))
+            ahead = self._forecast(quiet, one, steps, inputs, index, times, series)
+            noise = noise_of_rows(self.specification, system, observation_cov, len(ahead.means))
+            return replace(ahead, covs=frozen(ahead.covs + noise))
+        return self._forecast(system, one, steps, inputs, index, times, series)
+
+    def _forecast(
+        self,
+        system: LinearGaussianSystem,
+        one: Observations,
+        steps: int | None,
+        inputs: Any,
+        index: Any,
+        times: Any,
+        series: Hashable | None,
+    ) -> Forecast:
         if self.specification.dynamics is not None or times is not None:
             return forecasted_in_time(
                 system,
@@ -177,7 +201,13 @@ class Fit(Hindsight):
         return drawn(system, self.specification, one, smoothed, n_steps, rng, inputs)
 
     def extend(
-        self, data: Any, *, inputs: Any = None, time: Hashable | None = None, series: Hashable | None = None
+        self,
+        data: Any,
+        *,
+        inputs: Any = None,
+        time: Hashable | None = None,
+        observation_cov: Any = None,
+        series: Hashable | None = None,
     ) -> Fit:
         """Return this fit with new rows appended to a series, parameters unchanged.
 
@@ -193,6 +223,8 @@ class Fit(Hindsight):
         time : column name, optional
             The column of a DataFrame that labels the rows; the columns of the series are then chosen by their names,
             and others passed over. Its index and all of its columns when left out.
+        observation_cov : array_like of shape (T, p), (T, p, p) or, of one column, (T,), optional
+            The noise of the new readings where that of the fit varies in time, as in `forecast`.
         series : hashable, optional
             The key of the series of a panel that the rows belong to.
 
@@ -210,13 +242,20 @@ class Fit(Hindsight):
         >>> len(longer.smooth().to_frame()), str(longer.forecast(1).index[0])
         (100, '1971')
         """
-        self.specification.check_known_elsewhere("new rows")
+        check_known_elsewhere(self.specification, self.system, "new rows", observation_cov)
         data = rows_of_frame(data, time, self.panel.names)
         if self.specification.dynamics is not None:
             panel = extended_in_time(self.panel, self._key(series), data, self._time_unit)
         else:
             panel = extended(self.panel, self._key(series), data, inputs, self.model)
-        return Fit(model=self.model, specification=self.specification, panel=panel, em=self.em, numerics=self.numerics)
+        model, specification, em = self.model, self.specification, self.em
+        if observation_cov is not None:
+            n = panel[self._key(series)].n_steps - self._series(series).n_steps
+            model, specification, system = lengthened(model, specification, self.system, observation_cov, n)
+            specification.check_n_steps(panel)
+            check_reports(specification, panel)
+            em = replace(em, params=system)
+        return Fit(model=model, specification=specification, panel=panel, em=em, numerics=self.numerics)
 
     def refit(
         self,

@@ -413,9 +413,9 @@ class Specification:
             chosen |= projected(names, values)
         return chosen
 
-    def check_known_elsewhere(self, what: str) -> None:
+    def check_known_elsewhere(self, what: str, but: tuple[str, ...] = ()) -> None:
         """Raise `InputError` if a parameter varies in time: it is known for the rows of the fit, not for `what`."""
-        for name in self._varying():
+        for name in (one for one in self._varying() if one not in but):
             raise InputError(
                 f"{name}: varies in time, and is known for the rows of the fit only, not for {what}; fit a series that "
                 "includes those rows, NaN where nothing was observed"

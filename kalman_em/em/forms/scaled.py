@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, array_key, as_floats, shape_text
+from kalman_em.arrays import Array, BoolArray, array_key, as_floats, frozen, shape_text
 from kalman_em.em.families import Family, family_of
 from kalman_em.em.forms.protocols import FamilyForm
 from kalman_em.em.names import check_name
@@ -21,14 +21,17 @@ class Known(FamilyForm):
 
     Parameters
     ----------
-    values : array_like, shape (T, q) or (T, q, q)
-        One row of variances, or one covariance, for each row of the data (for a transition covariance: each step).
+    values : array_like, shape (T, q), (T, q, q) or, of one column, (T,)
+        One row of variances, or one covariance, for each row of the data (for a transition covariance: each step). Of
+        the readings NaN stands for no report, where there was no reading either: nothing is learnt from it, and what
+        is said of that reading (imputed, drawn) takes the mean of the variances reported in its column.
 
     Raises
     ------
     InputError
-        If `values` is not of finite numbers, has another number of axes, or a variance is negative; where it is used,
-        if the shape is not that of the parameter, or a matrix is not symmetric and PSD.
+        If `values` is not of finite numbers or NaN, has another number of axes, or a variance is negative; where it is
+        used, if the shape is not that of the parameter, a matrix is not symmetric and PSD, or NaN stands beside a
+        reading, in a column without any variance, or in a covariance of the states.
 
     Examples
     --------
@@ -46,11 +49,12 @@ class Known(FamilyForm):
     values: Any
 
     def __post_init__(self) -> None:
-        values = as_floats(self.values, "Known")
+        values = as_floats(self.values, "Known", allow_nan=True)
+        values = frozen(values[:, None]) if values.ndim == 1 else values
         if values.ndim not in (2, 3) or 0 in values.shape:
             raise InputError(f"Known: expected shape (T, q) or (T, q, q), one entry a row, got {values.shape}")
         if values.ndim == 2 and np.any(values < 0.0):
-            raise InputError(f"Known: expected variances, none of them negative, got {values.min():g}")
+            raise InputError(f"Known: expected variances, none of them negative, got {np.nanmin(values):g}")
         object.__setattr__(self, "values", values)
 
     def __repr__(self) -> str:
@@ -63,12 +67,46 @@ class Known(FamilyForm):
         return hash(array_key(self.values))
 
     def table(self, dim: int, name: str) -> Array:
-        """Return the covariances (T, dim, dim)."""
+        """Return the covariances (T, dim, dim), those that were not reported filled in."""
         values: Array = self.values
         if values.shape[1:] not in ((dim,), (dim, dim)):
             shapes = f"{shape_text(('T', dim))} or {shape_text(('T', dim, dim))}"
             raise InputError(f"{name}: expected Known values of shape {shapes}, got {values.shape}")
+        if np.isnan(values).any():
+            values = self._filled(name)
         return checked_covariance(values[:, :, None] * np.eye(dim) if values.ndim == 2 else values, dim, name)
+
+    def check_covariance(self, dim: int, name: str) -> None:
+        """Check the shape and the covariances, and that none is missing but of readings."""
+        if np.isnan(self.values).any() and not name.startswith("observation_cov"):
+            raise InputError(f"{name}: expected finite Known values, got NaN: every step of the states has a noise")
+        super().check_covariance(dim, name)
+
+    @property
+    def unreported(self) -> BoolArray:
+        """Which variances are missing, (T, q)."""
+        missing = np.isnan(self.values)
+        return missing if missing.ndim == 2 else np.asarray(missing.any(axis=2) & np.isnan(self._variances))
+
+    @property
+    def _variances(self) -> Array:
+        values: Array = self.values
+        return values if values.ndim == 2 else np.diagonal(values, axis1=1, axis2=2)
+
+    def _filled(self, name: str) -> Array:
+        """Return the values with the mean of its column for a variance that is missing, and 0 beside it."""
+        missing, variances = self.unreported, self._variances
+        if missing.all(axis=0).any():
+            column = int(np.argmax(missing.all(axis=0)))
+            raise InputError(f"{name}: expected a Known variance in every column, got none in column {column + 1}")
+        means = np.nanmean(variances, axis=0)
+        if self.values.ndim == 2:
+            return np.where(missing, means, variances)
+        beside = missing[:, :, None] | missing[:, None, :]
+        filled = np.where(beside, 0.0, self.values)
+        if np.isnan(filled).any():
+            raise InputError(f"{name}: expected Known covariances with NaN in whole rows and columns alone, got others")
+        return np.asarray(filled + np.where(missing, means, 0.0)[:, :, None] * np.eye(len(means)))
 
     def family(self, dim: int, name: str) -> Family:
         """The one member."""
@@ -135,6 +173,12 @@ class Scaled(FamilyForm):
 
     def _key(self) -> tuple[Any, ...]:
         return self.name, self.basis if isinstance(self.basis, Known) else array_key(self.basis)
+
+    def check_covariance(self, dim: int, name: str) -> None:
+        """Check the basis."""
+        if isinstance(self.basis, Known):
+            self.basis.check_covariance(dim, name)
+        super().check_covariance(dim, name)
 
     def family(self, dim: int, name: str) -> Family:
         """One number times the basis."""
