@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kalman_em.fitting.latent.latent_fit import LatentFit
     from kalman_em.fitting.latent.markov_autoregression_fit import MarkovAutoregressionFit
     from kalman_em.fitting.latent.mixture_fit import MixtureFit
+    from kalman_em.fitting.latent.series_stream import SeriesStream
     from kalman_em.fitting.latent.stream import MixtureStream
     from kalman_em.fitting.latent.switching_fit import SwitchingFit
     from kalman_em.fitting.latent.topic_fit import TopicFit
@@ -119,6 +120,7 @@ _NAMES_OF = {
     "fitting.latent.latent_fit": "LatentFit",
     "fitting.latent.markov_autoregression_fit": "MarkovAutoregressionFit",
     "fitting.latent.mixture_fit": "MixtureFit",
+    "fitting.latent.series_stream": "SeriesStream",
     "fitting.latent.stream": "MixtureStream",
     "fitting.latent.switching_fit": "SwitchingFit",
     "fitting.latent.topic_fit": "TopicFit",
@@ -228,6 +230,7 @@ __all__ = [
     "Regression",
     "Scaled",
     "Seasonal",
+    "SeriesStream",
     "Shared",
     "Singer",
     "SmoothTrend",

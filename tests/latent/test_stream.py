@@ -89,3 +89,36 @@ def test_columns_of_a_table_are_chosen_by_name():
     np.testing.assert_array_equal(after.params.means, same.params.means)
     with pytest.raises(kem.InputError, match="b is 2 times among a, b, b"):
         fitted.assign(pd.concat([frame, frame["b"]], axis=1))
+
+
+def regimes(rng, n_series=1):
+    rows = [4.0 * np.repeat(rng.integers(2, size=6), 5)[:, None] + rng.normal(size=(30, 1)) for _ in range(n_series)]
+    return kem.Panel([kem.Observations(one) for one in rows])
+
+
+def test_a_stream_of_series_comes_near_the_fit_of_all_of_them():
+    rng = np.random.default_rng(1)
+    batches = [regimes(rng, 4) for _ in range(30)]
+    stream = kem.fit(kem.GaussianHMM(2), batches[0]).stream(exponent=0.7)
+    for batch in batches[1:]:
+        stream = stream.partial_fit(batch)
+    everything = kem.Panel([one for batch in batches for one in batch])
+    fitted = kem.fit(kem.GaussianHMM(2), everything)
+    height = fitted.problem.e_step(stream.latest)[1]
+    assert fitted.log_likelihood - height < 0.05 * everything.n_series
+    assert (stream.n_series, stream.n_batches) == (120, 29)
+
+
+def test_the_first_step_of_a_stream_of_series_is_that_of_cappe_and_moulines():
+    rng = np.random.default_rng(2)
+    first, second = regimes(rng, 3), regimes(rng, 2)
+    fitted = kem.fit(kem.GaussianHMM(2), first)
+    problem, step = fitted.problem, 0.4**0.6
+    old, new = problem.e_step(fitted.em.params)[0], problem.seeing(second).e_step(fitted.em.params)[0]
+    moved = fitted.stream().partial_fit(second).params
+    counts = (1.0 - step) / 3.0 * old.transition_counts + step / 2.0 * new.transition_counts
+    np.testing.assert_allclose(moved.transition_matrix, counts / counts.sum(axis=1, keepdims=True), rtol=1e-12)
+    with pytest.raises(kem.InputError, match="exponent"):
+        fitted.stream(exponent=0.2)
+    with pytest.raises(kem.InputError, match="expected 1 column"):
+        fitted.stream().partial_fit(rng.normal(size=(5, 2)))

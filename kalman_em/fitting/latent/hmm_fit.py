@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import as_count
+from kalman_em.errors import InputError
 from kalman_em.fitting.latent.regime_fit import RegimeFit
 from kalman_em.fitting.latent.regime_forecast import RegimeForecast
+from kalman_em.fitting.latent.series_stream import SeriesStream
 from kalman_em.fitting.latent.tables import gaussian_table, table_lines
 from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
@@ -113,6 +115,33 @@ class HMMFit(RegimeFit):
             component_covs=np.broadcast_to(params.covs, (steps, *params.covs.shape)),
             names=one.names or (),
             index=continued_index(one.index, steps),
+        )
+
+    def stream(self, exponent: float = 0.6) -> SeriesStream:
+        """Return a stream that goes on learning from here, series by series: see `SeriesStream`.
+
+        Parameters
+        ----------
+        exponent : float
+            Above 0.5, at most 1: of the steps γ = (m / n)^exponent; smaller ones forget sooner.
+
+        Raises
+        ------
+        InputError
+            If `exponent` is out of its range.
+        """
+        if not 0.5 < exponent <= 1.0:
+            raise InputError(f"exponent: expected a number above 0.5 and at most 1, got {exponent!r}")
+        problem: Any = self.problem
+        expectations, _ = problem.e_step(self.em.params)
+        n = self.panel.n_series
+        return SeriesStream(
+            problem=problem,
+            latest=self.em.params,
+            expectations=problem.pooled([(1.0 / n, expectations)]),
+            read=self._read,
+            exponent=float(exponent),
+            n_series=n,
         )
 
     def sample(self, n_steps: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:

@@ -138,10 +138,15 @@ class RegimeFit(LatentFit):
         """Return the series that were learnt from, or those of `data`, and their EM problem."""
         if data is None:
             return self.panel, self.problem
+        panel = self._read(data)
+        return panel, self._problem_of(panel)
+
+    def _read(self, data: Any) -> Panel:
+        """Return other series of the same columns."""
         panel = to_panel(columns_like(data, self.panel.names), obs_dim=self.panel.obs_dim, allow_unobserved=True)
         for key, one in zip(panel.keys or (), panel, strict=True):
             check_regular(one.index, series=key if panel.n_series > 1 else None)
-        return panel, self._problem_of(panel)
+        return panel
 
     def _problem_of(self, panel: Panel) -> Any:
         """Return the EM problem for other series."""
