@@ -29,8 +29,8 @@ class SeriesStream:
         s = (1 - γ) s + γ E[s given the batch],        γ = (m / n)^exponent
 
     for a batch of m series, n having been seen with it and the first fit's, and the M-step at s (Cappé & Moulines,
-    On-line expectation-maximization algorithm for latent data models, JRSS B 71 (2009), equation 4): as `MixtureStream`,
-    the independent units being whole series. What is kept has the size of the parameters.
+    On-line expectation-maximization algorithm for latent data models, JRSS B 71 (2009), equation 4), as `MixtureStream`
+    does with rows. What is kept has the size of the parameters.
 
     Attributes
     ----------
