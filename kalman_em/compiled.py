@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import cgutils, types
+from numba.core import cgutils, event, types
+
+# Types of indexed arrays are found by the first rule that was loaded. A cache loads those of texts and lists first,
+# unless the rules of arrays are there already: each of thousands of indexings then took fifteen times as long.
+from numba.core.typing import arraydecl  # noqa: F401
 from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -18,6 +23,11 @@ def kernel(function: Function) -> Function:
     A kernel allocates nothing, so that its arrays need not be counted: counting took most of the time of short steps.
     """
     return cast(Function, _KERNEL(function))
+
+
+def fused_part(function: Function) -> Function:
+    """Compile `function` as `fused` does, for kernels alone to call."""
+    return cast(Function, _FUSED_PART(function))
 
 
 def part(function: Function) -> Function:
@@ -74,11 +84,46 @@ def _like(size: Any, like: Any) -> Any:
 
 local: Any = _like if vars(numba.config)["DISABLE_JIT"] else intrinsic(_local)
 
+
+class _WithoutCollection(event.Listener):
+    """Keeps Python's collector of cyclic garbage from running while a kernel of this package is compiled.
+
+    A compilation makes objects by the million; looking through all of them, and all that was loaded, again and again
+    took a fifth of its time. numba compiles one function at a time, and those that it calls inside of it.
+    """
+
+    def __init__(self) -> None:
+        self._was_enabled: list[bool] = []
+
+    def on_start(self, event: Any) -> None:
+        if _is_ours(event):
+            self._was_enabled.append(gc.isenabled())
+            gc.disable()
+
+    def on_end(self, event: Any) -> None:
+        if _is_ours(event) and self._was_enabled.pop():
+            gc.enable()
+
+
+def _is_ours(event: Any) -> bool:
+    return str(event.data["dispatcher"].py_func.__module__).startswith("kalman_em.")
+
+
+_events: Any = event
+_events.register("numba:compile", _WithoutCollection())
+
 # numba has no public name for "allocates nothing"; its own tests use this one.
-_settings: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_settings: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+}
 _KERNEL: Any = numba.njit(**_settings)
 _INLINED: Any = numba.njit(inline="always", **_settings)
-_unwrapped: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_unwrapped: dict[str, Any] = {"no_cpython_wrapper": True}
 _PART: Any = numba.njit(**_settings, **_unwrapped)
 _CONTRACTED: Any = numba.njit(fastmath={"contract"}, **_settings)
 _FUSED: Any = numba.njit(fastmath={"contract", "reassoc"}, **_settings)
+_FUSED_PART: Any = numba.njit(fastmath={"contract", "reassoc"}, **_settings, **_unwrapped)

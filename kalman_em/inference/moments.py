@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kalman_em.arrays import Array, BoolArray, IntArray
-from kalman_em.compiled import fused
+from kalman_em.compiled import fused, fused_part
 
 # So many rows lie side by side in a block.
 BLOCK_ROWS = 64
@@ -73,7 +73,7 @@ def add_moments(
                 residual[entry, i, j] += gram[r + i, r + j]
 
 
-@fused
+@fused_part
 def add_gram(block: Array, width: int, gram: Array) -> None:
     """Add the products of all pairs of rows of `block`, over its first `width` columns, to the lower triangle."""
     for i in range(block.shape[0]):

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kalman_em.arrays import Array, as_floats, check_shape
+from kalman_em.compiled import kernel
 from kalman_em.errors import InputError
 from kalman_em.inference.kernel_arrays import empty_work
 from kalman_em.inference.sizes import sized
-from kalman_em.inference.steps import ldl, predict_step, update_step
+from kalman_em.inference.steps import Size, ldl, predict_step, update_step
 from kalman_em.linalg import checked_covariance
 
 
@@ -137,13 +138,34 @@ def update(
     seen = np.flatnonzero(~np.isnan(y))
     lower, pivots = np.zeros((len(seen), len(seen))), np.zeros(len(seen))
     ldl(len(seen), np.ascontiguousarray(R[np.ix_(seen, seen)]), lower, pivots)
-    h = np.linalg.solve(lower, H[seen]) if len(seen) else H[seen]
-    scalars = np.linalg.solve(lower, (y - offset)[seen]) if len(seen) else y[seen]
+    h = np.linalg.solve(lower, H[seen])
+    scalars: Array = np.asarray(np.linalg.solve(lower, (y - offset)[seen]), dtype=np.float64)
     reference, work, no_factor, gain = P.copy(), empty_work(d), np.zeros((d, d)), np.zeros(d)
-    total = 0.0
-    for row, scalar, variance in zip(np.ascontiguousarray(h), scalars, pivots, strict=True):
-        total += update_step(sized(d), row, scalar, variance, m, P, no_factor, 0, reference, math.inf, gain, work)[0]
+    total = take_scalars(sized(d), np.ascontiguousarray(h), scalars, pivots, m, P, no_factor, reference, gain, work)
     return StateUpdate(m, P, total)
+
+
+@kernel
+def take_scalars(
+    size: Size,
+    rows: Array,
+    scalars: Array,
+    variances: Array,
+    mean: Array,
+    cov: Array,
+    no_factor: Array,
+    reference: Array,
+    gain: Array,
+    work: Array,
+) -> float:
+    """Condition mean and cov on independent scalar observations, one a row of `rows`; return their log density."""
+    total = 0.0
+    for i in range(scalars.shape[0]):
+        log_density, _, _ = update_step(
+            size, rows[i], scalars[i], variances[i], mean, cov, no_factor, 0, reference, math.inf, gain, work
+        )
+        total += log_density
+    return total
 
 
 def _state(mean: Any, cov: Any) -> tuple[Array, Array]:

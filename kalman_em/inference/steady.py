@@ -45,7 +45,9 @@ def has_settled(size: Size, old: Array, new: Array, pace: Array) -> bool:
         pace[3] = -1.0
         return False
     if pace[3] < 0.0:
-        rate = max(pace[1], pace[2], 1e-3)
+        rate = 1e-3
+        for i in range(1, 3):
+            rate = pace[i] if pace[i] > rate else rate
         if rate > SLOWEST:
             return False
         pace[3] = math.ceil(math.log(SETTLED * (1.0 - rate) / NEARLY) / math.log(rate))
@@ -56,13 +58,17 @@ def has_settled(size: Size, old: Array, new: Array, pace: Array) -> bool:
 
 @part
 def largest_relative_change(size: Size, old: Array, new: Array) -> float:
-    """Return the largest change of an entry, in units of the standard deviations of its row and column."""
+    """Return the largest change of an entry, in units of the standard deviations of its row and column.
+
+    `max` would be a function of its own for numba to compile.
+    """
     d = len(size)
     largest = 0.0
     for i in range(d):
         change = abs(new[i, i] - old[i, i])
         if change > 0.0:
-            largest = max(largest, change / new[i, i] if new[i, i] > 0.0 else math.inf)
+            relative = change / new[i, i] if new[i, i] > 0.0 else math.inf
+            largest = relative if relative > largest else largest
     if largest > NEARLY:
         return largest
     for i in range(d):
@@ -70,5 +76,6 @@ def largest_relative_change(size: Size, old: Array, new: Array) -> float:
             change = abs(new[i, j] - old[i, j])
             if change > 0.0:
                 unit = math.sqrt(new[i, i] * new[j, j])
-                largest = max(largest, change / unit if unit > 0.0 else math.inf)
+                relative = change / unit if unit > 0.0 else math.inf
+                largest = relative if relative > largest else largest
     return largest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import fused, inlined, local
+from kalman_em.compiled import fused_part, inlined, local
 from kalman_em.inference.kernel_arrays import Filtered, ForwardSpace, Scalars, Transitions
 from kalman_em.inference.steps import LOG_2PI, Size
 
@@ -25,7 +25,7 @@ def run_ahead(t: int, end: int, f: int, q: int, g: int, transitions: Transitions
     return t
 
 
-@fused
+@fused_part
 def filter_steady(
     size: Size,
     t: int,
@@ -121,7 +121,7 @@ def _prepare(
     return constant
 
 
-@fused
+@fused_part
 def smooth_steady(
     size: Size,
     t: int,

@@ -273,7 +273,8 @@ def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> 
         extent = 0.0
         for j in range(n_columns):
             total += factor[i, j] * weights[j]
-            extent = max(extent, abs(factor[i, j]))
+            entry = abs(factor[i, j])
+            extent = entry if entry > extent else extent
         total *= 2.0 / square
         for j in range(1, n_columns):
             entry = factor[i, j] - total * weights[j]
@@ -296,7 +297,7 @@ def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> 
     return compact
 
 
-@kernel
+@part
 def update_step(
     size: Size,
     h: Array,

@@ -32,7 +32,8 @@ REVIVAL_GAIN = 1e-6
 NEARLY_ZERO, LIKELIHOOD_ROUNDING = 1e-8, 1e-13
 
 
-Step = Callable[[LinearGaussianSystem], tuple[LinearGaussianSystem, float]]
+Step = Callable[[LinearGaussianSystem], LinearGaussianSystem]
+Height = Callable[[LinearGaussianSystem], float]
 Settle = Callable[[LinearGaussianSystem], LinearGaussianSystem]
 
 
@@ -83,21 +84,23 @@ def boundary_guesses(
     before: LinearGaussianSystem,
     system: LinearGaussianSystem,
     step: Step,
+    height: Height,
     settle: Settle = _as_it_is,
 ) -> Iterator[tuple[LinearGaussianSystem, str]]:
     """Yield `system` with a variance set to 0, for each that heads there and has its maximum there.
 
-    `before` are the parameters one M-step earlier; `step` returns the result of an M-step and the
-    log-likelihood before it; `settle` sets what moves means alone to its best at other variances. A variance is a
-    candidate if EM shrinks it, slowly; it is set to 0 if EM still shrinks it at a thousandth of its value, where the
-    likelihood is no lower: the score points down all the way. The next one is then tried beside it.
+    `before` are the parameters one M-step earlier; `step` returns the result of an M-step, `height` the
+    log-likelihood; `settle` sets what moves means alone to its best at other variances. A variance is a
+    candidate if EM shrinks it, slowly; it is set to 0 if at a thousandth of its value the likelihood is no lower and
+    EM still shrinks it: the score points down all the way. The next one is then tried beside it. The likelihood comes
+    first: it costs least, and smoothing with so little noise may need kernels that nothing else does.
     EM never leaves a zero, so a variance that is 0 is given another chance.
     """
     candidates = sorted(_candidates(specification, before, system), key=lambda found: -found[0])[:MOST_TRIED]
     zeros = list(_zeros(specification, system))
     if not candidates and not zeros:
         return
-    _, reached = step(system)
+    reached = height(system)
     for _, direction in candidates:
         nearly = _with(specification, system, direction, NEAR_ZERO)
         zero = _with(specification, system, direction, 0.0)
@@ -105,16 +108,17 @@ def boundary_guesses(
             continue
         try:
             nearly, zero = settle(nearly), settle(zero)
-            after, likelihood = step(nearly)
+            likelihood = height(nearly)
+            is_there = likelihood >= reached and direction.shrinks(nearly, step(nearly))
         except NumericalError:
             continue
-        if likelihood >= reached and direction.shrinks(nearly, after):
+        if is_there:
             yield zero, Note(direction.label, "went to 0, where the likelihood is highest")
             system, reached = zero, likelihood
     for direction in zeros:
         for share in REVIVED:
             alive = _revived(specification, system, direction, share)
-            if alive is not None and _height(step, alive) > reached + REVIVAL_GAIN:
+            if alive is not None and _height(height, alive) > reached + REVIVAL_GAIN:
                 yield alive, Note(direction.label, "was 0 and is not")
                 break
 
@@ -122,7 +126,7 @@ def boundary_guesses(
 def without_near_zeros(
     specification: Specification,
     system: LinearGaussianSystem,
-    height: Callable[[LinearGaussianSystem], float],
+    height: Height,
     *,
     goes_on: bool = False,
 ) -> LinearGaussianSystem:
@@ -150,9 +154,9 @@ def without_near_zeros(
     return system
 
 
-def _height(step: Step, system: LinearGaussianSystem) -> float:
+def _height(height: Height, system: LinearGaussianSystem) -> float:
     try:
-        return step(system)[1]
+        return height(system)
     except NumericalError:
         return -np.inf
 

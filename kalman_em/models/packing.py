@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, frozen
 from kalman_em.em.series_noise import SeriesNoiseStep
-from kalman_em.inference.steps import ldl
+from kalman_em.inference.gains import factor_covs
 from kalman_em.models.specification import COEFFICIENTS, COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -116,8 +116,8 @@ def _with_own_covs(specification: Specification, like: LinearGaussianSystem, nam
 
 
 def _factored(cov: Array) -> tuple[Array, Array, Array]:
-    n = len(cov)
-    lower, pivots = np.zeros((n, n)), np.zeros(n)
-    ldl(n, np.array(cov), lower, pivots)
+    # L D L' read from the last row to the first is U D U', whose kernel every smoother has compiled.
+    upper, pivots = factor_covs(frozen(np.array(cov[None, ::-1, ::-1], order="C")))
+    lower, pivots = upper[0, ::-1, ::-1], pivots[0, ::-1]
     deviation = np.sqrt(np.diagonal(cov))
     return lower, pivots, np.where(deviation > 0.0, deviation, 1.0)

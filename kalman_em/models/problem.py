@@ -280,7 +280,9 @@ class LeapingProblem(LinearGaussianProblem):
         last = self._at_best_means(trail[-1], WORTH_MOVING)
         if last is not trail[-1]:
             yield last, ""
-        edges = list(boundary_guesses(self.specification, trail[-2], last, self._step, self._at_best_means))
+        edges = list(
+            boundary_guesses(self.specification, trail[-2], last, self._step, self._height, self._at_best_means)
+        )
         yield from edges
         if edges:
             return
@@ -331,6 +333,5 @@ class LeapingProblem(LinearGaussianProblem):
         blocks = self.specification.noise(name).losable(getattr(system, name))
         return min((float(smallest_scaled_eigenvalue(block)) for block in blocks), default=1.0)
 
-    def _step(self, params: LinearGaussianSystem) -> tuple[LinearGaussianSystem, float]:
-        expectations, log_likelihood = self.e_step(params)
-        return self.m_step(params, expectations), log_likelihood
+    def _step(self, params: LinearGaussianSystem) -> LinearGaussianSystem:
+        return self.m_step(params, self.e_step(params)[0])

@@ -43,7 +43,8 @@ def shrinking(height, factor=0.9):
 
 
 def guesses(specification, system, step, *, before=None):
-    return list(boundary_guesses(specification, before or with_slope(system, slope(system) / 0.9), system, step))
+    earlier = before or with_slope(system, slope(system) / 0.9)
+    return list(boundary_guesses(specification, earlier, system, lambda at: step(at)[0], lambda at: step(at)[1]))
 
 
 def test_a_variance_that_shrinks_slowly_and_all_the_way_is_tried_at_zero():
@@ -141,10 +142,13 @@ def test_noise_that_enters_rows_of_free_coefficients_stays():
         system = replace(one.start(specification, panel), transition_cov=np.diag([1.0, 2.0]))
 
         def step(tried):
-            return replace(tried, transition_cov=0.9 * tried.transition_cov), -np.trace(tried.transition_cov)
+            return replace(tried, transition_cov=0.9 * tried.transition_cov)
+
+        def height(tried):
+            return -np.trace(tried.transition_cov)
 
         before = replace(system, transition_cov=np.diag([1.1, 2.2]))
-        found = list(boundary_guesses(specification, before, system, step))
+        found = list(boundary_guesses(specification, before, system, step, height))
         # The second is tried beside the first.
         zeros = [int(np.count_nonzero(np.diagonal(guess.transition_cov) == 0.0)) for guess, _ in found]
         assert zeros == expected
