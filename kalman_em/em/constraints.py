@@ -92,14 +92,23 @@ class JointConstraint:
 
         Then the regression separates by rows, and the noise covariance cancels out of its normal equations.
         """
-        if self.n_own:
+        return self.free_block[1] if self.free_block is not None and np.all(self.free_block[0]) else None
+
+    @cached_property
+    def free_block(self) -> tuple[BoolArray, BoolArray] | None:
+        """Which rows and columns of M are free, if the free entries are all those where such rows and columns meet.
+
+        The same holds then wherever the fixed rows have no noise, as those of a companion matrix.
+        """
+        if self.n_own or self.n_free == 0:
             return None
         touched = np.any(self.design != 0.0, axis=1).reshape(self.n_rows, self.n_columns)
-        columns: BoolArray = touched[0]
+        rows: BoolArray = np.any(touched, axis=1)
+        columns: BoolArray = np.any(touched, axis=0)
         is_selection = self.n_free == np.count_nonzero(touched) == np.count_nonzero(self.design)
-        if not is_selection or np.any(touched != columns):
+        if not is_selection or np.any(touched != np.outer(rows, columns)):
             return None
-        return columns
+        return rows, columns
 
 
 def of_each_series(constraint: LinearConstraint, series: Sequence[str]) -> LinearConstraint:

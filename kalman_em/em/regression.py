@@ -78,11 +78,11 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
         return np.zeros(shape)
     # A row without noise fits exactly, so its coefficients stay: its cross moments are rounding alone.
     silent = np.all(np.diagonal(noise_cov, axis1=1, axis2=2) == 0.0, axis=0)
-    columns = constraint.free_columns
-    if columns is not None and len(moments.count) == 1:
+    if len(moments.count) == 1 and constraint.free_block is not None and _separates(constraint, noise_cov):
+        rows, columns = constraint.free_block
         change = np.zeros(shape)
         gram = moments.regressor[0][columns][:, columns]
-        change[:, columns] = solve_symmetric(gram, moments.cross[0][:, columns].T).T
+        change[np.ix_(rows, columns)] = solve_symmetric(gram, moments.cross[0][rows][:, columns].T).T
         change[silent] = 0.0
         return change
     design = _possible(constraint.design.reshape(*shape, -1), noise_cov)
@@ -98,6 +98,12 @@ def best_change(moments: Moments, constraint: JointConstraint, noise_cov: Array)
     right = flat.T @ (weight @ moments.cross).sum(axis=0).ravel()
     free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
     return np.asarray(design @ free)
+
+
+def _separates(constraint: JointConstraint, noise_cov: Array) -> bool:
+    """Whether the noise, the same for all rows of the data, cancels out of the normal equations."""
+    block = constraint.free_block
+    return block is not None and not np.any(noise_cov[..., ~block[0], :])
 
 
 def _best_changes(moments: Moments, constraint: JointConstraint, own: Array, noise_cov: Array) -> Array:
@@ -214,7 +220,7 @@ def best_change_and_noise(
     varies = noise_cov.ndim == 3
     groups = moments if varies else moments.pooled()
     rows = np.where(groups.count > 0.0, groups.count, 1.0)[:, None, None]
-    is_one_solve = constraint.n_free + constraint.n_own == 0 or (constraint.free_columns is not None and not varies)
+    is_one_solve = constraint.n_free + constraint.n_own == 0 or (not varies and _separates(constraint, noise_cov))
     cov = noise_cov
     for _ in range(MAX_ALTERNATIONS):
         change = best_change(groups, constraint, cov if varies else cov[None])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -45,6 +45,7 @@ def run_starts(
     progress: bool = False,
     record_bound: bool = False,
     climb: Climb[Params, Expectations] = run_em,
+    trial_iterations: int | None = None,
 ) -> tuple[EMResult[Params], tuple[EMResult[Params] | NumericalError, ...]]:
     """Run EM from each start; return the best run, and the outcome of every start.
 
@@ -62,14 +63,18 @@ def run_starts(
         Show a bar over the starts on stderr.
     climb : callable
         What runs from each start, in the place of `run_em`, with its arguments: a variant of EM.
+    trial_iterations : int, optional
+        If given, every start is tried with so many iterations at first, and the one that then stands highest runs again
+        from its start to the end; the next one, if that run ends where its height says nothing. It costs a part of what
+        whole runs cost, and may miss a start that climbs late. None lets every start run to the end.
 
     Returns
     -------
     best : EMResult
         With the log-likelihood reached from each start in `start_log_likelihoods`.
     outcomes : tuple of EMResult or NumericalError
-        One entry a start: its run, or the error if its objective could not be computed. After Ctrl-C, which
-        ends all runs, only as many as were begun.
+        One entry a start: its run, or the error if its objective could not be computed; the trial of a start that
+        went no further. After Ctrl-C, which ends all runs, only as many as were begun.
 
     Raises
     ------
@@ -95,50 +100,75 @@ def run_starts(
     waiting = list(starts)
     if not waiting:
         raise InputError("starts: expected at least one start, got none")
+    check_trial_iterations(trial_iterations)
+    until = stopping
+    if trial_iterations is not None and len(waiting) > 1:
+        until = replace(stopping, max_iterations=min(int(trial_iterations), stopping.max_iterations))
     outcomes: list[EMResult[Params] | NumericalError] = []
+    n_begun = 0
+
+    def attempt(start: Params, until: Stopping) -> EMResult[Params] | NumericalError:
+        try:
+            return climb(problem, start, stopping=until, callback=callback, record_bound=record_bound)
+        except NumericalError as error:
+            return error
+
     try:
         with progress_bar(len(waiting), "EM starts", "start", shown=progress) as bar:
             for start in waiting:
-                outcomes.append(_attempt(climb, problem, start, stopping, callback, record_bound))
+                outcomes.append(attempt(start, until))
+                n_begun += 1
                 if bar is not None:
                     bar.update()
                 if _was_interrupted(outcomes[-1]):
+                    return _best(outcomes, _interrupted_after(n_begun, len(waiting))), tuple(outcomes)
+            for i in _most_promising(outcomes) if until != stopping else []:
+                outcomes[i] = attempt(waiting[i], stopping)
+                if _says_its_height(outcomes[i]) or _was_interrupted(outcomes[i]):
                     break
     except (KeyboardInterrupt, SystemError) as error:
         if not is_interrupt(error) or not any(isinstance(outcome, EMResult) for outcome in outcomes):
             raise
-    return _best(outcomes, len(waiting)), tuple(outcomes)
+        return _best(outcomes, _interrupted_after(n_begun, len(waiting))), tuple(outcomes)
+    return _best(outcomes), tuple(outcomes)
 
 
-def _attempt(
-    climb: Climb[Params, Expectations],
-    problem: EMProblem[Params, Expectations],
-    start: Params,
-    stopping: Stopping,
-    callback: Callback[Params] | None,
-    record_bound: bool,
-) -> EMResult[Params] | NumericalError:
-    try:
-        return climb(problem, start, stopping=stopping, callback=callback, record_bound=record_bound)
-    except NumericalError as error:
-        return error
+def check_trial_iterations(trial_iterations: object) -> None:
+    """Raise `InputError` unless it is a whole number of at least 1 or None."""
+    if trial_iterations is None:
+        return
+    is_whole = isinstance(trial_iterations, int | np.integer) and not isinstance(trial_iterations, bool)
+    if not is_whole or int(cast(int, trial_iterations)) < 1:
+        raise InputError(f"trial_iterations: expected a whole number of at least 1 or None, got {trial_iterations!r}")
+
+
+def _interrupted_after(n_begun: int, n_starts: int) -> str:
+    return f"interrupted after {n_begun} of {n_starts} starts"
+
+
+def _most_promising(trials: Sequence[EMResult[Params] | NumericalError]) -> list[int]:
+    """Return the positions of the trials that did not fail, the highest first, those that ran away last."""
+    runs = [(i, one) for i, one in enumerate(trials) if isinstance(one, EMResult)]
+    return [i for i, _ in sorted(runs, key=lambda pair: _rank(pair[1]), reverse=True)]
+
+
+def _says_its_height(outcome: EMResult[Params] | NumericalError) -> bool:
+    return isinstance(outcome, EMResult) and outcome.stop_reason not in RUNAWAY
+
+
+def _rank(run: EMResult[Params]) -> tuple[bool, float]:
+    return _says_its_height(run), run.log_likelihood
 
 
 def _was_interrupted(outcome: EMResult[Params] | NumericalError) -> bool:
     return isinstance(outcome, EMResult) and outcome.stop_reason is StopReason.interrupted
 
 
-def _best(outcomes: list[EMResult[Params] | NumericalError], n_starts: int) -> EMResult[Params]:
+def _best(outcomes: Sequence[EMResult[Params] | NumericalError], note: str = "") -> EMResult[Params]:
     runs = [outcome for outcome in outcomes if isinstance(outcome, EMResult)]
     if not runs:
-        raise NumericalError(f"starts: all {n_starts} failed, the first with: {outcomes[0]}")
-    best = max(runs, key=lambda run: (not _is_degenerate(run), run.log_likelihood))
+        raise NumericalError(f"starts: all {len(outcomes)} failed, the first with: {outcomes[0]}")
+    best = max(runs, key=_rank)
     reached = [outcome.log_likelihood if isinstance(outcome, EMResult) else np.nan for outcome in outcomes]
-    detail = best.detail
-    if len(outcomes) < n_starts or _was_interrupted(outcomes[-1]):
-        detail = "; ".join(filter(None, [detail, f"interrupted after {len(outcomes)} of {n_starts} starts"]))
+    detail = "; ".join(filter(None, [best.detail, note]))
     return replace(best, detail=detail, start_log_likelihoods=np.array(reached))
-
-
-def _is_degenerate(run: EMResult[Params]) -> bool:
-    return run.stop_reason in RUNAWAY

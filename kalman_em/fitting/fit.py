@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     method: str | Variant
     numerics: str
     n_starts: int
+    trial_iterations: int | None
     seed: int | np.random.Generator | None
     inputs: Any
     time: Hashable | None
@@ -90,6 +91,7 @@ def fit(
     method: str | Variant = "em",
     numerics: str = AUTO,
     n_starts: int = 1,
+    trial_iterations: int | None = None,
     seed: int | np.random.Generator | None = None,
     inputs: Any = None,
     time: Hashable | None = None,
@@ -126,6 +128,8 @@ def fit(
         them; `Fit.numerics` and the summary say so. See `kalman_filter`.
     n_starts, seed : int, and int or numpy.random.Generator, optional
         Number of starts: the first from the data (or `start`), the others scattered around it. The best wins.
+    trial_iterations : int, optional
+        With several starts: try each with so many iterations first, and take only the best to the end. None takes all.
     inputs : array_like of shape (T,) or (T, k), Series, DataFrame or column names, optional
         Known inputs, one row a row of data.
     time, series, values : column names, optional
@@ -167,7 +171,7 @@ def fit(
     if isinstance(model, LatentModel):
         if isinstance(model, type):
             raise InputError(f"model: expected a model such as LocalLevel(), got the class {model.__name__}; call it")
-        check_run(stopping, n_starts)
+        check_run(stopping, n_starts, trial_iterations)
         if numerics != AUTO:
             raise InputError(f"numerics: expected 'auto' for {type(model).__name__}, got {numerics!r}")
         if n_threads != 1:
@@ -179,6 +183,7 @@ def fit(
             stopping=stopping,
             method=method,
             n_starts=n_starts,
+            trial_iterations=trial_iterations,
             rng=generator(seed),
             inputs=inputs,
             time=time,
@@ -195,6 +200,7 @@ def fit(
         method=method,
         numerics=numerics,
         n_starts=n_starts,
+        trial_iterations=trial_iterations,
         seed=seed,
         inputs=inputs,
         time=time,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.loop import run_em
-from kalman_em.em.restarts import run_starts
+from kalman_em.em.restarts import check_trial_iterations, run_starts
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError, unknown_name
@@ -54,6 +54,7 @@ def learn(
     method: object = "em",
     numerics: str = AUTO,
     n_starts: int = 1,
+    trial_iterations: int | None = None,
     seed: int | np.random.Generator | None = None,
     inputs: Any = None,
     time: Hashable | None = None,
@@ -65,7 +66,7 @@ def learn(
     record_bound: bool = False,
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
-    check_arguments(model, stopping, method, n_starts)
+    check_arguments(model, stopping, method, n_starts, trial_iterations)
     check_numerics(numerics)
     rng, threads = generator(seed), checked_threads(n_threads)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
@@ -85,6 +86,7 @@ def learn(
             callback=callback,
             progress=progress,
             record_bound=record_bound,
+            trial_iterations=trial_iterations,
         )
     em = _noted(em, specification, panel)
     needed = numerics == SQUARE_ROOT or em.switched_at is not None
@@ -127,7 +129,7 @@ def stated(
     return specification, panel
 
 
-def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> None:
+def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any, trial_iterations: Any = None) -> None:
     """Raise `InputError` for an argument of `fit` that is of the wrong kind."""
     if isinstance(model, type) or not isinstance(model, Model):
         shown = f"the class {model.__name__}; call it" if isinstance(model, type) else type(model).__name__
@@ -140,15 +142,16 @@ def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any) -> No
         raise InputError(
             f"method: expected 'em' or 'plain', got {method!r}; variants of EM are for models that are no state space"
         )
-    check_run(stopping, n_starts)
+    check_run(stopping, n_starts, trial_iterations)
 
 
-def check_run(stopping: Any, n_starts: Any) -> None:
+def check_run(stopping: Any, n_starts: Any, trial_iterations: Any = None) -> None:
     """Raise `InputError` for an argument of any fit that is of the wrong kind."""
     if not isinstance(stopping, Stopping):
         raise InputError(f"stopping: expected Stopping(...), got {type(stopping).__name__}")
     if not isinstance(n_starts, int | np.integer) or isinstance(n_starts, bool) or n_starts < 1:
         raise InputError(f"n_starts: expected a whole number of at least 1, got {n_starts!r}")
+    check_trial_iterations(trial_iterations)
 
 
 def generator(seed: Any) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Noise covariances by quasi-Newton steps: for a climb whose end is a singular covariance, which EM only creeps to.
+"""Quasi-Newton steps: for a climb of EM that only creeps, as towards a singular covariance.
 
 By Fisher's identity the score of the likelihood is the gradient of the expected complete log-likelihood, so the E-step
 that EM takes anyway gives it. In a triangular factor L, C = L L', a singular C is no edge: only a diagonal entry of L
@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic, has_series, shared_form
+from kalman_em.em.forms import BlockDiagonal, Diagonal, Full, Isotropic, Pattern, has_series, shared_form
 from kalman_em.em.problem import EMProblem
 from kalman_em.em.repeated import Repeated
 from kalman_em.errors import NumericalError
@@ -24,6 +24,7 @@ from kalman_em.inference.rows import Rows
 from kalman_em.linalg import symmetrised
 from kalman_em.models.completion import completed
 from kalman_em.models.draws import noise_scatters
+from kalman_em.models.free_coefficients import FreeCoefficients
 from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.means import learns_means_alone
 from kalman_em.models.specification import Specification
@@ -79,16 +80,20 @@ def climbed(
     system: LinearGaussianSystem,
     settle: Callable[[LinearGaussianSystem], LinearGaussianSystem],
 ) -> LinearGaussianSystem | None:
-    """Return where quasi-Newton steps in the noise covariances lead from `system`; None if a matrix is learnt.
+    """Return where quasi-Newton steps in matrices and noise covariances lead from `system`.
 
-    `settle` sets what moves means alone to its best: at that the gradient of the profile is that of the likelihood.
+    None if a first covariance or a time constant is learnt, or a form is of another kind. Where no matrix is learnt
+    `settle` sets what moves means alone to its best: there the gradient of the profile is that of the likelihood.
+    Beside matrices, these are numbers like them. Where the basis of the states is free the likelihood is flat along its
+    changes: the scores have nothing of them, and so the steps hardly anything.
 
     References
     ----------
     Fisher's identity: McLachlan and Krishnan, The EM Algorithm and Extensions, 2nd ed. 2008, section 3.7; EM helped on
     by quasi-Newton steps: Lange, Statistica Sinica 5 (1995).
     """
-    if not learns_means_alone(specification) or specification.is_free("initial_cov"):
+    is_profile = learns_means_alone(specification)
+    if specification.is_free("initial_cov") or not (is_profile or _are_known(specification)):
         return None
     if specification.rates and specification.initial.stationary:
         return None
@@ -103,17 +108,32 @@ def climbed(
     if not blocks:
         return None
     units = [_units(system, block) for block in blocks]
-    start = np.concatenate([_packed(system, block, unit) for block, unit in zip(blocks, units, strict=True)])
-    if not np.all(np.isfinite(start)):
+    factors = np.concatenate([_packed(system, block, unit) for block, unit in zip(blocks, units, strict=True)])
+    if not np.all(np.isfinite(factors)):
         return None
+    # A factor in units of its standard deviation has an information of about 2 n; coefficients are in units of theirs.
+    # With all of them near 1 the first step, along the score, is no leap.
+    told = float(np.sqrt(2.0 * problem.rows.n_rows))
+    coefficients = None
+    if not is_profile:
+        coefficients = FreeCoefficients(specification, system, problem.rows, problem.e_step(system)[0])
+    n = 0 if coefficients is None else coefficients.size
+
+    def moved(vector: Array, thinnest: float) -> LinearGaussianSystem:
+        base = system if coefficients is None else coefficients.at(vector[:n])
+        found = specification.settled(_unpacked(base, blocks, units, vector[n:] / told, thinnest=thinnest))
+        return settle(found) if is_profile else found
 
     def descent(vector: Array) -> tuple[float, Array]:
         try:
-            tried = settle(specification.settled(_unpacked(system, blocks, units, vector, thinnest=0.0)))
+            tried = moved(vector, 0.0)
             expectations, log_likelihood = problem.e_step(tried)
-            gradient = _score(tried, problem.rows, expectations, blocks, units, vector)
+            gradient = _score(tried, problem.rows, expectations, blocks, units, vector[n:] / told)
             if specification.start_moves:
-                gradient += _score_of_start(specification, tried, expectations, blocks, units, vector)
+                gradient += _score_of_start(specification, tried, expectations, blocks, units, vector[n:] / told)
+            gradient /= told
+            if coefficients is not None:
+                gradient = np.concatenate([coefficients.score(tried, expectations), gradient])
         except (NumericalError, np.linalg.LinAlgError):
             return np.inf, np.zeros(len(vector))
         return -log_likelihood, -gradient
@@ -121,7 +141,7 @@ def climbed(
     with np.errstate(over="ignore", invalid="ignore"):
         found = scipy.optimize.minimize(
             descent,
-            start,
+            np.concatenate([np.zeros(n), factors * told]),
             jac=True,
             method="L-BFGS-B",
             options={
@@ -134,7 +154,15 @@ def climbed(
         )
     if not np.all(np.isfinite(found.x)):
         return None
-    return settle(specification.settled(_unpacked(system, blocks, units, found.x, thinnest=THINNEST)))
+    try:
+        return moved(found.x, THINNEST)
+    except NumericalError:
+        return None
+
+
+def _are_known(specification: Specification) -> bool:
+    """Whether learnt matrices are of a kind that these steps know."""
+    return not (specification.by_series or specification.rates)
 
 
 def _blocks(specification: Specification, name: str) -> Iterator[Block]:
@@ -142,13 +170,29 @@ def _blocks(specification: Specification, name: str) -> Iterator[Block]:
     parts = form.blocks if isinstance(form, BlockDiagonal) else [(form, dim)]
     first = 0
     for part, size in parts:
-        rows, one = slice(first, first + size), shared_form(part)
+        rows, one = slice(first, first + size), _plain(shared_form(part), size, name)
         first += size
         if one.n_free_in_covariance(size) > 0:
             copies = one.copies if isinstance(one, Repeated) else 1
             is_own = has_series(part) and bool(specification.series)
             for entry in range(len(specification.series)) if is_own else [None]:
                 yield Block(name, rows, one.form if isinstance(one, Repeated) else one, copies, entry)
+
+
+def _plain(form: Any, dim: int, name: str) -> Any:
+    """Return the plain form that a pattern writes out, if it does; any other form as it is."""
+    if not isinstance(form, Pattern):
+        return form
+    family = form.family(dim, name)
+    basis = family.basis()
+    if basis.shape[1] != 1 or np.any(family.at(np.zeros(family.n_free))):
+        return form
+    counts, together = len(basis), basis[:, 0].sum(axis=0)
+    if counts == dim * (dim + 1) // 2 and np.all(together == 1.0):
+        return Full()
+    if np.array_equal(together, np.eye(dim)) and counts in (1, dim):
+        return Isotropic() if counts == 1 else Diagonal()
+    return form
 
 
 def _units(system: LinearGaussianSystem, block: Block) -> Array:

@@ -308,10 +308,15 @@ class LeapingProblem(LinearGaussianProblem):
         return DEAR_CLIMB_AFTER if self.numerics == SQUARE_ROOT else CLIMB_AFTER
 
     def climb(self, params: LinearGaussianSystem) -> LinearGaussianSystem | None:
-        """Return where quasi-Newton steps in the noise covariances lead, if no matrix is learnt: see `climbed`."""
+        """Return where quasi-Newton steps lead, if they know all that is learnt: see `climbed`.
+
+        None where the likelihood runs away: EM may have a maximum beside it, and steps of this length leap over to it.
+        """
         found = climbed(self, self.specification, params, self.means.best)
+        if found is None or self.examine(found) is not None:
+            return None
         # What is left of a variance that went down is rounding, and EM would spread it.
-        return found and without_near_zeros(self.specification, found, self._height, goes_on=True)
+        return without_near_zeros(self.specification, found, self._height, goes_on=True)
 
     def _at_best_means(self, system: LinearGaussianSystem, worth: float = NOTHING) -> LinearGaussianSystem:
         # A start learnt whole from few series has no maximum: nothing must run ahead there.

@@ -7,8 +7,10 @@ import pytest
 from scipy.optimize import minimize
 
 from kalman_em.em.constraints import join
-from kalman_em.em.forms import Diagonal, Fixed, Full, Isotropic
+from kalman_em.em.forms import Diagonal, Fixed, Full, Isotropic, Partly
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise, scatter_after
+
+FIRST_ROW = Partly(np.zeros((2, 2)), free=np.array([[True, True], [False, False]]))
 
 
 def moments_of(rng, n_rows=(9,), q=2, r=2):
@@ -36,8 +38,9 @@ def expected_log_likelihood(moments, change, covs):
         (Full(), (2, 2)),
         (Diagonal(), (2, 2)),
         (Isotropic(), (2, 2)),
+        (FIRST_ROW, (2, 2)),
     ],
-    ids=str,
+    ids=["full", "diagonal", "isotropic", "one row of two"],
 )
 @pytest.mark.parametrize("n_rows", [(9,), (9, 5)])
 def test_the_change_maximises_for_known_noise(forms, n_rows):
@@ -63,6 +66,27 @@ def test_a_row_without_noise_keeps_its_coefficients_bit_for_bit(form):
     change = best_change(rounded, constraint, np.array([[[1.0, 0.0], [0.0, 0.0]]]))
     assert not change[1].any()
     assert change[0].any()
+
+
+def test_rows_with_the_same_free_columns_need_one_solve_if_the_others_have_no_noise():
+    """As in a companion matrix. Noise in the other rows would be correlated with theirs, and tell something of it."""
+    moments = moments_of(np.random.default_rng(7))
+    constraint = join([FIRST_ROW.constraint((2, 2), "F")])
+    assert [part.tolist() for part in constraint.free_block] == [[True, False], [True, True]]
+    assert constraint.free_columns is None
+    regressed = np.linalg.solve(moments.regressor[0], moments.cross[0, 0])
+    calls = []
+
+    def most_likely(scatter, counts, near):
+        calls.append(near)
+        return np.diag([scatter[0, 0, 0], 0.0])
+
+    change, cov = best_change_and_noise(moments, constraint, np.diag([1.0, 0.0]), most_likely)
+    np.testing.assert_allclose(change, [regressed, [0.0, 0.0]], rtol=1e-9)
+    assert cov[0, 0] == pytest.approx(scatter_after(moments, change)[0, 0, 0] / 9.0)
+    assert len(calls) == 1
+    beside = best_change(moments, constraint, np.array([[[1.0, 0.6], [0.6, 2.0]]]))
+    assert np.abs(beside[0] - regressed).max() > 0.01
 
 
 def test_a_row_that_is_quiet_in_one_group_only_is_learnt_from_the_other():

@@ -94,3 +94,70 @@ def test_options_reach_every_run(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "EM starts" in err
+
+
+class Slow(Peaks):
+    """The way up takes the longer the higher the peak: after a few steps the order may be another than at the end."""
+
+    def __init__(self):
+        self.n_steps = 0
+
+    def e_step(self, x):
+        if x > 100.0:
+            raise NumericalError(f"no answer at {x}")
+        peak = float(round(x))
+        return peak, peak - 40.0 * abs(x - peak)
+
+    def m_step(self, x, peak):
+        self.n_steps += 1
+        return super().m_step(x, peak)
+
+
+def test_trials_take_the_best_start_to_the_end_and_no_other():
+    problem, whole = Slow(), Slow()
+    starts = [1.2, 7.05, 500.0, 3.1]
+    best, outcomes = run_starts(problem, starts, trial_iterations=2)
+    alone, every = run_starts(whole, starts)
+    assert best.params == alone.params
+    np.testing.assert_array_equal(best.log_likelihoods, alone.log_likelihoods)
+    assert best.stop_reason is StopReason.converged
+    assert isinstance(outcomes[2], NumericalError)
+    assert [outcomes[i].n_iterations for i in (0, 1, 3)] == [2, every[1].n_iterations, 2]
+    assert [outcomes[i].stop_reason for i in (0, 3)] == [StopReason.max_iterations] * 2
+    np.testing.assert_array_equal(
+        best.start_log_likelihoods[[0, 1, 3]], [outcomes[i].log_likelihood for i in (0, 1, 3)]
+    )
+    assert np.isnan(best.start_log_likelihoods[2])
+    assert problem.n_steps < 0.5 * whole.n_steps
+
+
+class RunsAwayLate(Peaks):
+    """From 7 the run ends where its height says nothing, but not within the first steps."""
+
+    def examine(self, x):
+        return StopReason.degenerate_covariance if 7.0 < x < 7.001 or x > 50.0 else None
+
+
+def test_where_the_most_promising_trial_runs_away_the_next_goes_on():
+    best, outcomes = run_starts(RunsAwayLate(), [3.1, 7.3, 60.2], trial_iterations=2)
+    assert outcomes[1].stop_reason is StopReason.degenerate_covariance
+    assert (best.params, best.stop_reason) == (pytest.approx(3.0, rel=1e-4), StopReason.converged)
+    assert outcomes[2].n_iterations == 1
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.0, True, "5"])
+def test_trial_iterations_are_a_whole_number(wrong):
+    with pytest.raises(InputError, match="trial_iterations: expected a whole number of at least 1 or None, got"):
+        run_starts(Peaks(), [1.2, 3.1], trial_iterations=wrong)
+
+
+def test_an_interrupt_of_the_run_after_the_trials_is_said():
+    class Interrupted(Peaks):
+        def m_step(self, x, peak):
+            if 2.9 < x < 3.01:
+                raise KeyboardInterrupt
+            return super().m_step(x, peak)
+
+    best, _ = run_starts(Interrupted(), [1.2, 3.1], trial_iterations=2)
+    assert best.stop_reason is StopReason.interrupted
+    assert best.params == pytest.approx(3.0, abs=0.02)

@@ -44,6 +44,7 @@ def learn_latent(
     stopping: Stopping,
     method: str | Variant,
     n_starts: int,
+    trial_iterations: int | None,
     rng: np.random.Generator,
     inputs: Any,
     time: Hashable | None,
@@ -64,6 +65,7 @@ def learn_latent(
         start=start,
         stopping=stopping,
         n_starts=n_starts,
+        trial_iterations=trial_iterations,
         rng=rng,
         progress=progress,
         callback=callback,
@@ -109,6 +111,7 @@ def climbed(
     start: Any,
     stopping: Stopping,
     n_starts: int,
+    trial_iterations: int | None,
     rng: np.random.Generator,
     progress: bool,
     callback: Callable[[EMIteration[Any]], object] | None,
@@ -132,6 +135,7 @@ def climbed(
             progress=progress,
             record_bound=keeps_bound,
             climb=partial(variant.run, rng=rng),
+            trial_iterations=trial_iterations,
         )
         return found
 
