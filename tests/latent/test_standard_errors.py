@@ -109,6 +109,12 @@ def test_those_of_a_factor_are_the_same_for_two_of_its_turns():
     problem, end = fitted.problem, fitted.em.params
     found = fitted.standard_errors
 
+    # Signs and order of the factors are those of the parameters that the numbers are of.
+    for signs in ([1.0, -1.0], [-1.0, 1.0]):
+        turned = replace(end, loadings=end.loadings * signs)
+        back = problem.with_numbers(turned, problem.free_numbers(turned))
+        np.testing.assert_allclose(back.loadings, turned.loadings, rtol=1e-9, atol=1e-9)
+
     def placed(v):
         # Other numbers than the package's: the loadings turned so that the last column has one factor alone.
         loadings = np.zeros((6, 2))
