@@ -21,9 +21,6 @@ LAYERS = [
     ["fitting"],
     [
         "plotting",
-        "plot_axes",
-        "regime_plots",
-        "mixture_plots",
         "crosscheck",
         "datasets",
         "persistence",

@@ -16,6 +16,7 @@ from kalman_em.inference.arguments import as_generator
 from kalman_em.latent.factor_params import FactorParams
 from kalman_em.latent.factor_scores import completed_rows, factor_moments
 from kalman_em.latent.rows import PatternedRows, patterned
+from kalman_em.leaves import leaf
 from kalman_em.observations import Panel
 
 
@@ -125,6 +126,10 @@ class FactorFit(LatentFit):
         z = rng.standard_normal((as_count(n, "n"), params.n_factors))
         noise = rng.standard_normal((n, len(params.mean))) * np.sqrt(params.noise_variances)
         return pd.DataFrame(params.mean + z @ params.loadings.T + noise, columns=list(self.panel.names))
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw how each column hangs together with the factors; see `kalman_em.plotting.plot_loadings`."""
+        return leaf("plotting").plot_loadings(self, ax=ax)
 
     @property
     def _own(self) -> FactorParams:

@@ -13,6 +13,7 @@ from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit
 from kalman_em.latent.corpus import Corpus, to_corpus
 from kalman_em.latent.topic_problem import TopicParams, TopicProblem, shares
+from kalman_em.leaves import leaf
 
 # A new document's topics have settled when no share moves by more than this; or after so many steps.
 SETTLED, STEPS = 1e-6, 1000
@@ -81,6 +82,16 @@ class TopicFit(LatentFit):
             return float(np.exp(-self.log_likelihood / self._corpus.n_words))
         problem, params = self._seen(data)
         return float(np.exp(-problem.document_height(params) / problem.corpus.n_words))
+
+    def plot(self, *, n_words: int = 8, ax: Any = None) -> Any:
+        """Draw the most probable words of each topic, an axes a topic; see `kalman_em.plotting.plot_topics`.
+
+        Raises
+        ------
+        InputError
+            If `n_words` is no whole number of at least 1, or there are more or fewer axes than topics.
+        """
+        return leaf("plotting").plot_topics(self, n_words=n_words, ax=ax)
 
     @property
     def n_rows(self) -> int:

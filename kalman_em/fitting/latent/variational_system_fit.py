@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,13 @@ from kalman_em.arrays import Array, as_count
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
 from kalman_em.fitting.states import LabelledSmoothedStates
-from kalman_em.fitting.summary import matrix_lines
+from kalman_em.fitting.summary import matrix_lines, wrapped
 from kalman_em.forecasting import Forecast
 from kalman_em.frames import continued_index, moments_frame
 from kalman_em.latent.variational_system_ahead import moved_on, seen_moments
 from kalman_em.latent.variational_system_params import VariationalSystem
 from kalman_em.latent.variational_system_rows import Chain
+from kalman_em.leaves import leaf
 from kalman_em.linalg import symmetrised
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -151,6 +152,33 @@ class VariationalLinearGaussianFit(LatentFit):
             state_names=tuple(self.state_names),
         )
 
+    def signal(self, *, levels: Any = (), series: Hashable | None = None) -> pd.DataFrame:
+        """Return the expected signal H x + d given all data, without the noise of a row.
+
+        Parameters
+        ----------
+        levels : sequence of float, or one
+            Levels of the intervals, per cent.
+        series : hashable, optional
+            The series of a panel.
+
+        Returns
+        -------
+        DataFrame
+            ``<column>``, ``<column>_sd`` (of the states, H and d under q), ``<column>_lower_95``, ...
+
+        Raises
+        ------
+        InputError
+            If there is no such series, or a level is not above 0 and below 100.
+        """
+        position = self.position(series)
+        means, covs, _ = self._states(position)
+        expected, spread = seen_moments(self._own, means, covs)
+        variances = np.diagonal(spread, axis1=1, axis2=2) - self._noise
+        index = labels_of(Panel((self.panel.series[position],)))
+        return moments_frame(expected, np.sqrt(variances), self.panel.names, index, levels=levels)
+
     def impute(self, *, levels: Any = (), series: Hashable | None = None) -> pd.DataFrame:
         """Return the rows with missing entries at their expectation given all data.
 
@@ -216,6 +244,28 @@ class VariationalLinearGaussianFit(LatentFit):
             state_covs=state_covs,
             state_names=tuple(self.state_names),
         )
+
+    def plot(
+        self,
+        *,
+        levels: Any = (95,),
+        series: Hashable | None = None,
+        columns: Sequence[str] | None = None,
+        last: int | None = None,
+        units: Mapping[str, str] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw the data and the expected signal with its interval.
+
+        The arguments are those of `kalman_em.plotting.plot_signal`; the axes are returned, or an array of them.
+
+        Raises
+        ------
+        InputError
+            If an argument cannot be used.
+        """
+        options = {"series": series, "columns": columns, "last": last, "units": units, "ax": ax}
+        return leaf("plotting").plot_signal(self, levels=levels, **options)
 
     @property
     def aic(self) -> float:
@@ -290,15 +340,19 @@ class VariationalLinearGaussianFit(LatentFit):
         return [f"{a:<16} {b:<26}{c:<16}{d:>19}" for a, b, c, d in facts]
 
     def _parameter_lines(self) -> list[str]:
-        names, own = self.state_names, self._own
-        moves = np.column_stack([self.relevance.to_numpy(), own.transition_means])
-        seen = np.column_stack([own.observation_means, self._noise])
-        return [
-            "states: how relevant, and posterior means of F",
-            *_indented(matrix_lines(moves, None, names, ["relevance", *(f"from {name}" for name in names)])),
-            "columns: posterior means of H, offset and noise variance",
-            *_indented(matrix_lines(seen, None, list(self.panel.names), [*names, "offset", "noise variance"])),
-        ]
+        own = self._own
+        kept = np.flatnonzero(self.relevance > 0.5)
+        names = [self.state_names[i] for i in kept]
+        left = [name for name in self.state_names if name not in names]
+        moves = np.column_stack([self.relevance.to_numpy()[kept], own.transition_means[np.ix_(kept, kept)]])
+        seen = np.column_stack([own.observation_means[:, [*kept, -1]], self._noise])
+        lines = ["states: how relevant, and posterior means of F"]
+        if names:
+            lines += _indented(matrix_lines(moves, None, names, ["relevance", *(f"from {name}" for name in names)]))
+        if left:
+            lines += _indented(wrapped(f"switched off: {', '.join(left)}"))
+        lines.append("columns: posterior means of H, offset and noise variance")
+        return lines + _indented(matrix_lines(seen, None, list(self.panel.names), [*names, "offset", "noise variance"]))
 
 
 def _indented(lines: list[str]) -> list[str]:

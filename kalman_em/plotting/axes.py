@@ -1,4 +1,4 @@
-"""What plots share: axes, labels of rows along them, colours, legends."""
+"""What plots share: axes, labels of rows along them, colours, bands, legends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kalman_em.arrays import Array
 from kalman_em.errors import InputError
+from kalman_em.frames import intervals, level_text
 
 # Okabe and Ito's palette: distinct to colour-blind readers, and in grey.
 DATA, SIGNAL, AHEAD, ACCENT = "#4d4d4d", "#0072b2", "#d55e00", "#009e73"
@@ -106,6 +108,23 @@ def _text_at(texts: Sequence[str], at: float) -> str:
 def with_unit(name: str, units: Mapping[str, str] | None) -> str:
     unit = (units or {}).get(name, "")
     return f"{name} ({unit})" if unit else name
+
+
+def draw_band(
+    ax: Axes, x: Any, means: Array, sds: Array, levels: tuple[float, ...], color: str, label: str, of: str
+) -> None:
+    """Draw a line with its intervals, the widest first; a single row gets a point and bars."""
+    single = len(x) == 1
+    for depth, level in enumerate(levels):
+        text = level_text(level)
+        bounds = intervals(means, sds, (level,))
+        lower, upper = bounds[f"lower_{text}"], bounds[f"upper_{text}"]
+        style: dict[str, Any] = {"color": color, "alpha": 0.2 + 0.08 * depth, "label": f"{of}, {text}%"}
+        if single:
+            ax.vlines(x, lower, upper, linewidth=8.0, **style)
+        else:
+            ax.fill_between(x, lower, upper, linewidth=0.0, **style)
+    ax.plot(x, means, color=color, linewidth=1.6, marker="o" if single else "", markersize=4, label=label)
 
 
 def put_legend(ax: Axes, is_own: bool, n_points: int) -> None:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 import kalman_em as kem
-from kalman_em.mixture_plots import plot_mixture
+from kalman_em.plotting import plot_mixture
 
 
 def frame(n=80, seed=0):

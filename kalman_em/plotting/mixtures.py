@@ -14,7 +14,7 @@ from kalman_em.arrays import Array
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.fitting.latent.variational_fit import VariationalMixtureFit
-from kalman_em.plot_axes import DATA, SEQUENCE, SIGNAL
+from kalman_em.plotting.axes import DATA, SEQUENCE, SIGNAL
 
 # A component after the last colour begins anew with the first.
 COLOURS = (SIGNAL, *SEQUENCE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.regime_fit import RegimeFit
-from kalman_em.plot_axes import (
+from kalman_em.plotting.axes import (
     DATA,
     REGIMES,
     axes_for,
