@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.compiled import inlined, kernel
+from kalman_em.compiled import inlined, kernel, part
 from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, Transitions
 from kalman_em.inference.steady import forget_pace
 from kalman_em.inference.steps import Size, copy_matrix, smooth_step, udu, whiten_rows
@@ -92,6 +92,9 @@ def plain_gain(
         return False
     for i in range(d):
         pivots[i] = 1.0 / pivots[i]
+    if not isinstance(size, tuple):
+        wide_gain(size, transition, filtered_cov, gain, moved, upper, pivots)
+        return True
     # Row by row of G = (F P)' Pp^-1: two triangular solves each.
     for j in range(d):
         for i in range(d - 1, -1, -1):
@@ -110,12 +113,47 @@ def plain_gain(
     return True
 
 
+@part
+def wide_gain(
+    size: Size, transition: Array, filtered_cov: Array, gain: Array, moved: Array, upper: Array, pivots: Array
+) -> None:
+    """Fill F P and G for many states: what is added goes along rows, which needs no order and no long strides.
+
+    `pivots` are the inverses of D.
+    """
+    d = len(size)
+    # X = Pp^-1 F P = G', row by row.
+    for i in range(d - 1, -1, -1):
+        for j in range(d):
+            moved[i, j] = 0.0
+        for k in range(d):
+            for j in range(d):
+                moved[i, j] += transition[i, k] * filtered_cov[k, j]
+        for j in range(d):
+            gain[i, j] = moved[i, j]
+        for k in range(i + 1, d):
+            for j in range(d):
+                gain[i, j] -= upper[i, k] * gain[k, j]
+    for i in range(d):
+        for j in range(d):
+            gain[i, j] *= pivots[i]
+        for k in range(i):
+            for j in range(d):
+                gain[i, j] -= upper[k, i] * gain[k, j]
+    for i in range(d):
+        for j in range(i):
+            gain[i, j], gain[j, i] = gain[j, i], gain[i, j]
+
+
 @inlined
 def plain_cov(
     size: Size, filtered_cov: Array, moved: Array, gain: Array, next_cov: Array, lag_one: Array, cov: Array
 ) -> None:
     """Fill `lag_one` with V[t+1] G' and `cov` with P + G (V[t+1] G' - F P), where G Pp = (F P)'."""
     d = len(size)
+    if not isinstance(size, tuple):
+        wide_cov(size, filtered_cov, moved, gain, next_cov, lag_one, cov)
+        return
     for i in range(d):
         for j in range(d):
             total = 0.0
@@ -129,6 +167,31 @@ def plain_cov(
                 total += gain[i, k] * (lag_one[k, j] - moved[k, j])
             cov[i, j] = total
             cov[j, i] = total
+
+
+@part
+def wide_cov(
+    size: Size, filtered_cov: Array, moved: Array, gain: Array, next_cov: Array, lag_one: Array, cov: Array
+) -> None:
+    """Fill what `plain_cov` does for many states, along rows."""
+    d = len(size)
+    for i in range(d):
+        for j in range(d):
+            cov[i, j] = 0.0
+        for k in range(d):
+            for j in range(d):
+                cov[i, j] += gain[i, k] * next_cov[k, j]
+    for i in range(d):
+        for j in range(d):
+            lag_one[j, i] = cov[i, j]
+    for i in range(d):
+        for j in range(i + 1):
+            cov[i, j] = filtered_cov[i, j]
+        for k in range(d):
+            for j in range(i + 1):
+                cov[i, j] += gain[i, k] * (lag_one[k, j] - moved[k, j])
+        for j in range(i):
+            cov[j, i] = cov[i, j]
 
 
 def factor_covs(covs: Array) -> tuple[Array, Array]:
