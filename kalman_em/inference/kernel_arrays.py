@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kalman_em.arrays import Array, IntArray, ShortArray
+from kalman_em.inference.steady import PACE
 
 # Signs repeat after so many rows, less one: row t takes those of t & LAST_SIGN.
 LAST_SIGN = 255
@@ -174,7 +175,7 @@ def forward_space(d: int, m: int) -> ForwardSpace:
         np.empty(vector),
         np.empty(d),
         empty_work(d),
-        np.empty(4),
+        np.empty(PACE),
     )
 
 
@@ -202,7 +203,7 @@ def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless
         signs=signs(d),
         deviations=np.empty(d),
         precisions=np.empty(d),
-        pace=np.empty(4),
+        pace=np.empty(PACE),
         work=empty_work(d),
         place=place,
     )

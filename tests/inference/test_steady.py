@@ -14,7 +14,7 @@ from kalman_em.inference.expectations import expect_filtered
 from kalman_em.inference.filtering import filter_all, log_likelihood_of
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.inference.smoothing import smooth_all
-from kalman_em.inference.steady import forget_pace, has_settled
+from kalman_em.inference.steady import PACE, forget_pace, has_settled
 
 T = 400
 SHAPES = [(1, 1), (2, 3), (3, 2), (4, 2), (6, 1)]
@@ -192,7 +192,7 @@ def test_shared_covariances_are_laid_out_when_asked_for():
 
 def settled_after(rate, limit=5000):
     """Return after how many steps 1 + rate^n counts as converged, and how far it then still has to go."""
-    size, pace = (0.0,), np.empty(4)
+    size, pace = (0.0,), np.empty(PACE)
     forget_pace(pace)
     for n in range(1, limit):
         old, new = np.array([[1.0 + rate ** (n - 1)]]), np.array([[1.0 + rate**n]])
@@ -211,8 +211,21 @@ def test_a_linear_recursion_settles_when_the_rest_is_rounding(rate):
     assert n < np.log(1e-17) / np.log(rate) + 5
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.9])
+@pytest.mark.parametrize("turn", [0.3, 0.8, 1.1, 2.0])
+def test_a_recursion_that_turns_as_it_dies_away_settles_too(rate, turn):
+    """Its changes rise now and then: no rate of two steps is one of all. Rounding never rests."""
+    pace, steps = np.empty(PACE), np.arange(2000)
+    for phase in np.arange(0.0, 3.0, 0.1):
+        forget_pace(pace)
+        values = 1.0 + rate**steps * np.cos(turn * steps + phase) + 4e-16 * (-1.0) ** steps
+        pairs = zip(values[:-1, None, None], values[1:, None, None], strict=True)
+        settled = (n for n, (old, new) in enumerate(pairs) if has_settled((0.0,), old, new, pace))
+        assert rate ** next(settled) < 1e-12
+
+
 def test_a_fixed_point_has_settled_at_once_and_a_crawl_never():
-    pace = np.empty(4)
+    pace = np.empty(PACE)
     forget_pace(pace)
     point = np.array([[2.0, 1.0], [1.0, 3.0]])
     assert has_settled((0.0, 0.0), point, point.copy(), pace)
