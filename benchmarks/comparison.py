@@ -68,7 +68,14 @@ def swept(sweep: Sweep, settings: Settings) -> dict[str, Any]:
         points.append({"size": size, **compared(_whole(workload), settings)})
         if sweep.axis == "p":
             points[-1]["product_seconds"] = _product(workload, settings)
-    return {"name": sweep.name, "title": sweep.title, "axis": sweep.axis, "order": sweep.order, "points": points}
+    return {
+        "name": sweep.name,
+        "title": sweep.title,
+        "axis": sweep.axis,
+        "order": sweep.order,
+        "clock": "median_cpu_seconds" if settings.clock == "cpu" else "median_seconds",
+        "points": points,
+    }
 
 
 def _whole(workload: Workload) -> Workload:
@@ -130,4 +137,4 @@ def _product(workload: Workload, settings: Settings) -> float:
     command = python_side("benchmarks.product", path, workload.kind, "full")
     timing = timed({"product": command}, settings.n_calls, settings.seconds_a_side)["product"]
     path.unlink()
-    return timing.median
+    return _clocked(timing, settings.clock)

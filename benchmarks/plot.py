@@ -26,7 +26,7 @@ def plot_sweeps(sweeps: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _plot(ax: Axes, sweep: Mapping[str, Any]) -> None:
     for name, style in SIDES.items():
         points = [(point["size"], point["sides"].get(name, {"error": ""})) for point in sweep["points"]]
-        timed = [(size, side["median_seconds"]) for size, side in points if "error" not in side]
+        timed = [(size, side[sweep["clock"]]) for size, side in points if "error" not in side]
         if timed:
             ax.loglog(*zip(*timed, strict=True), style, label=name)
     products = [(point["size"], point["product_seconds"]) for point in sweep["points"] if "product_seconds" in point]
@@ -35,7 +35,7 @@ def _plot(ax: Axes, sweep: Mapping[str, Any]) -> None:
     first = sweep["points"][0]["sides"]["this package"]
     if "error" not in first:
         sizes = [sweep["points"][0]["size"], sweep["points"][-1]["size"]]
-        guide = [first["median_seconds"] * (size / sizes[0]) ** sweep["order"] for size in sizes]
+        guide = [first[sweep["clock"]] * (size / sizes[0]) ** sweep["order"] for size in sizes]
         ax.loglog(sizes, guide, color="0.7", linewidth=1, label=f"{sweep['axis']}^{sweep['order']:g}")
     ax.set(xlabel=sweep["axis"], ylabel="seconds", title=sweep["name"])
     ax.grid(True, which="both", alpha=0.2)

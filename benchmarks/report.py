@@ -75,10 +75,10 @@ def _sweep_table(sweep: Mapping[str, Any]) -> str:
     rows = []
     for point in sweep["points"]:
         own = point["sides"]["this package"]
-        row = [f"{point['size']:,}", _time(own), _ratio(point["ratios"].get("C++ full"))]
+        row = [f"{point['size']:,}", _time(own, sweep["clock"]), _ratio(point["ratios"].get("C++ full"))]
         row.append(_ratio(point["ratios"].get("C++ frozen")))
         if has_product and "error" not in own:
-            row.append(_ratio(own["median_seconds"] / point["product_seconds"]))
+            row.append(_ratio(own[sweep["clock"]] / point["product_seconds"]))
         rows.append(row)
     return _table(head, rows)
 
@@ -89,7 +89,7 @@ def _power(sweep: Mapping[str, Any]) -> str:
         return "Too few points for a slope."
     (a, b), (s, t) = (
         (points[-2]["size"], points[-1]["size"]),
-        tuple(point["sides"]["this package"]["median_seconds"] for point in points[-2:]),
+        tuple(point["sides"]["this package"][sweep["clock"]] for point in points[-2:]),
     )
     power = math.log(t / s) / math.log(b / a)
     return f"Between the last two points the time grows as {sweep['axis']}^{power:.2f}; allowed: {sweep['order']:g}."
@@ -165,8 +165,8 @@ def _machine(machine: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in machine.items())
 
 
-def _time(side: Mapping[str, Any]) -> str:
-    return side["error"] if "error" in side else f"{1e3 * side['median_seconds']:,.3f}"
+def _time(side: Mapping[str, Any], clock: str = "median_seconds") -> str:
+    return side["error"] if "error" in side else f"{1e3 * side[clock]:,.3f}"
 
 
 def _ratio(value: float | str | None) -> str:
