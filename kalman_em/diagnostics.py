@@ -140,17 +140,44 @@ def consistency(
     if total == 0:
         raise InputError("filtered: expected at least one observation with a proper prediction, got none")
     inside = (nis[seen] >= _chi_squared(tail, count[seen])) & (nis[seen] <= _chi_squared(1.0 - tail, count[seen]))
+    lower, upper = mean_band(total, level)
     rows = [_ljung_box(standardised[:, column], int(lags)) for column in range(len(names))]
     return Consistency(
         nis=frozen(nis),
         n_observed=frozen(count.astype(np.int64)),
         level=float(level),
         mean_nis=float(np.nansum(nis) / total),
-        lower=float(_chi_squared(tail, total) / total),
-        upper=float(_chi_squared(1.0 - tail, total) / total),
+        lower=lower,
+        upper=upper,
         share_inside=100.0 * float(inside.mean()),
         whiteness=pd.DataFrame(rows, index=pd.Index(names, name="column")),
     )
+
+
+def mean_band(n_values: int, level: float) -> tuple[float, float]:
+    """Return the band of the mean of `n_values` squares of standard normal numbers, `level` in per cent."""
+    tail = 0.5 * (1.0 - level / 100.0)
+    low, high = (float(_chi_squared(share, n_values)) / n_values for share in (tail, 1.0 - tail))
+    return low, high
+
+
+def innovations_frame(filtered: FilteredStates, names: tuple[str, ...], index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the innovations as a table: as they are, their standard deviations, and standardised.
+
+    For one column ``innovation``, ``innovation_sd`` and ``standardised``; for several each name starts with that of its
+    column. NaN as in `standardised_innovations`.
+    """
+    prefixes = [f"{name}_" for name in names] if len(names) > 1 else [""]
+    standardised = standardised_innovations(filtered)
+    # Of a diffuse prediction there is neither an innovation nor its spread.
+    there = ~np.isnan(filtered.innovations) & np.isfinite(np.diagonal(filtered.innovation_covs, axis1=1, axis2=2))
+    variances = np.where(there, np.diagonal(filtered.innovation_covs, axis1=1, axis2=2), np.nan)
+    columns: dict[str, Array] = {}
+    for j, prefix in enumerate(prefixes):
+        columns[f"{prefix}innovation"] = np.where(there[:, j], filtered.innovations[:, j], np.nan)
+        columns[f"{prefix}innovation_sd"] = np.sqrt(variances[:, j])
+        columns[f"{prefix}standardised"] = standardised[:, j]
+    return pd.DataFrame(columns, index=index)
 
 
 def nees(means: Array, covs: Array, truth: Any) -> Array:

@@ -16,7 +16,7 @@ LAYERS = [
     ["inference"],
     ["em"],
     ["models", "latent"],
-    ["frames", "diagnostics"],
+    ["frames", "diagnostics", "panel_diagnostics"],
     ["forecasting"],
     ["fitting"],
     [

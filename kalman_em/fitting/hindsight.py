@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kalman_em.diagnostics import Consistency, consistency
+from kalman_em.diagnostics import Consistency, consistency, innovations_frame
 from kalman_em.errors import InputError
 from kalman_em.fitting.decomposition import decomposed
 from kalman_em.fitting.estimates import Estimates
@@ -21,6 +21,7 @@ from kalman_em.inference.kalman import rts_smoother
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.models.leading import n_leading
 from kalman_em.models.motion import Discretized
+from kalman_em.panel_diagnostics import PanelConsistency, panel_consistency
 from kalman_em.posteriors import FilteredStates
 from kalman_em.systems import LinearGaussianSystem
 
@@ -232,7 +233,7 @@ class Hindsight(Estimates):
 
     def consistency(
         self, *, lags: int | None = None, level: float = 95.0, series: Hashable | None = None
-    ) -> Consistency:
+    ) -> Consistency | PanelConsistency:
         """Return whether the innovations are as large as the model says and white: is the learnt noise consistent?
 
         The normalised innovation squared v' S^-1 v of a row is chi-square with as many degrees of freedom as the row
@@ -245,7 +246,12 @@ class Hindsight(Estimates):
         level : float
             Level of the bands, per cent.
         series : hashable, optional
-            The series of a panel.
+            The series of a panel; the verdict is on all of them together when left out.
+
+        Returns
+        -------
+        Consistency, or PanelConsistency for all series of a panel
+            Prints as a report.
 
         Raises
         ------
@@ -265,7 +271,49 @@ class Hindsight(Estimates):
         >>> report.is_consistent, round(report.mean_nis, 2)
         (True, 1.0)
         """
-        return consistency(self.filter(series), self.panel.names, lags=lags, level=level)
+        names, keys = self.panel.names, self.panel.keys or ()
+        if series is None and len(keys) > 1:
+            return panel_consistency(
+                {key: consistency(self.filter(key), names, lags=lags, level=level) for key in keys}
+            )
+        return consistency(self.filter(series), names, lags=lags, level=level)
+
+    def innovations(self, *, series: Hashable | None = None) -> pd.DataFrame:
+        """Return the innovations of each row, y minus its prediction from the rows before, with their labels.
+
+        Parameters
+        ----------
+        series : hashable, optional
+            The series of a panel.
+
+        Returns
+        -------
+        DataFrame, T rows
+            ``innovation``, ``innovation_sd``, in the units of the data, and ``standardised``: independent numbers of
+            variance 1 if the model is right, each column of a row given those before it. For several columns each name
+            starts with that of its column. NaN where a value is missing or nothing yet predicts it.
+
+        Raises
+        ------
+        InputError
+            If there is no such series.
+
+        References
+        ----------
+        Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed. 2012, section 2.12.1.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.LocalLevel(), kem.datasets.load("nile")["flow"])
+        >>> fitted.innovations().loc["1877":"1879"].round(2)
+              innovation  innovation_sd  standardised
+        year
+        1877     -325.46         144.34         -2.25
+        1878      181.15         143.96          1.26
+        1879      271.97         143.76          1.89
+        """
+        return innovations_frame(self.filter(series), self.panel.names, self._series(series).index)
 
     def discretize(self, dt: float, *, series: Hashable | None = None) -> Discretized:
         """Return how the state moves over the time `dt`: F and Q, for a filter that runs elsewhere.
