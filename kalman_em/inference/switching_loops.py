@@ -1,6 +1,7 @@
 """Kim's filter and smoother for a linear-Gaussian system whose matrices follow a regime, compiled.
 
-    x[t] = F(z[t]) x[t-1] + w,  w ~ N(0, Q(z[t])),        y[t] = H(z[t]) x[t] + v,  v ~ N(0, R(z[t])).
+    x[t] = F(z[t]) x[t-1] + b(z[t]) + w,   w ~ N(0, Q(z[t])),
+    y[t] = H(z[t]) x[t] + d(z[t]) + v,     v ~ N(0, R(z[t])).
 
 Given the regimes so far the state is Gaussian; given z[t] alone it is a mixture whose terms multiply by K at every row.
 Here each mixture is collapsed to one Gaussian with its mean and covariance, one for each z[t]: the one approximation of
@@ -23,6 +24,7 @@ class SwitchingSystem(NamedTuple):
     """The matrices of K regimes (K, ...), the first state, and the chain."""
 
     transitions: Array
+    offsets: Array
     noise_covs: Array
     initial_mean: Array
     initial_cov: Array
@@ -128,7 +130,7 @@ def move_state(
                 cov[a, b] = system.initial_cov[a, b]
         return
     for a in range(d):
-        total = 0.0
+        total = system.offsets[j, a]
         for b in range(d):
             total += system.transitions[j, a, b] * filtered.means[t - 1, i, b]
         mean[a] = total
@@ -192,17 +194,17 @@ def kim_smoother(
     system: SwitchingSystem,
     filtered: SwitchingMoments,
     smoothed: SwitchingMoments,
-    sums: tuple[Array, Array, Array, Array],
+    sums: tuple[Array, Array, Array, Array, Array, Array],
     scratch: SwitchingScratch,
 ) -> int:
     """Fill `smoothed` backwards (Kim 1994, equations 2.24 to 2.26) and add to `sums`.
 
     The probability of where a regime came from is that of `weigh_origins`. `sums` come as zeros: the expected number of
-    moves (K, K), and for each regime k moved to Σ x[t] x[t]', Σ x[t+1] x[t]' and Σ x[t+1] x[t+1]'. Returns the row at
-    which a predicted covariance is singular, where the run ends, or -1.
+    moves (K, K), and for each regime k moved to Σ x[t] x[t]', Σ x[t+1] x[t]', Σ x[t+1] x[t+1]', Σ x[t] and Σ x[t+1].
+    Returns the row at which a predicted covariance is singular, where the run ends, or -1.
     """
     K, d = system.noise_covs.shape[0], system.noise_covs.shape[1]
-    counts, before, cross, after = sums
+    counts, before, cross, after, mean_before, mean_after = sums
     gain, ahead_cov, lower, moved, spare = (
         scratch.square[0],
         scratch.square[1],
@@ -245,6 +247,8 @@ def kim_smoother(
                     congruence(gain, moved, cov, spare)
                     times_transposed(smoothed.covs[t + 1, k], gain, moved)  # Cov[x(t+1), x(t)]
                     for a in range(d):
+                        mean_before[k, a] += weight * mean[a]
+                        mean_after[k, a] += weight * smoothed.means[t + 1, k, a]
                         for b in range(d):
                             cov[a, b] += filtered.covs[t, j, a, b]
                             next_mean = smoothed.means[t + 1, k, a]

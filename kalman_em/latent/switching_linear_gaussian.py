@@ -14,8 +14,8 @@ from kalman_em.em.noise import NoiseStep
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.latent.chain import Chain, check_chain_forms
 from kalman_em.latent.rows import patterned_values
-from kalman_em.latent.switching_m_step import RegressionStep
-from kalman_em.latent.switching_params import COVARIANCES, SwitchingParams, check_switching
+from kalman_em.latent.switching_m_step import RegressionStep, stacked
+from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, OFFSETS, SwitchingParams, check_switching
 from kalman_em.latent.switching_problem import KimProblem
 from kalman_em.latent.variational_switching import VariationalProblem
 from kalman_em.models.keywords import checks_keywords
@@ -33,8 +33,8 @@ class SwitchingLinearGaussian:
     """A linear-Gaussian state-space model some of whose matrices are those of a regime, which follows a Markov chain.
 
     .. math::
-        x_t = F(z_t) x_{t-1} + w_t, \\; w_t \\sim N(0, Q(z_t)), \\qquad
-        y_t = H(z_t) x_t + v_t, \\; v_t \\sim N(0, R(z_t))
+        x_t = F(z_t) x_{t-1} + b(z_t) + w_t, \\; w_t \\sim N(0, Q(z_t)), \\qquad
+        y_t = H(z_t) x_t + d(z_t) + v_t, \\; v_t \\sim N(0, R(z_t))
 
     with :math:`x_0 \\sim N(m, P)`. The regime of row t moves the state to row t.
 
@@ -43,9 +43,12 @@ class SwitchingLinearGaussian:
     n_regimes, state_dim, obs_dim : int
         Numbers of regimes K, states d and columns p.
     switching : sequence of names, default ("transition_cov",)
-        Which of the four matrices switch; a `Fixed` one then has a leading axis of regimes, or is the same in all.
+        Which of the four matrices and two offsets switch; a `Fixed` one then has a leading axis of regimes, or is the
+        same in all.
     transition_matrix, transition_cov, observation_matrix, observation_cov : form, default Full()
         Of F, Q, H and R; of one that switches the form holds in every regime.
+    transition_offset, observation_offset : form, default Fixed(0)
+        Of b and d.
     initial_mean, initial_cov : Full() or Fixed, optional
         Of the state at the first row; when left out a wide distribution taken from the data, and held.
     regime_transition_matrix : form, default Full()
@@ -101,6 +104,8 @@ class SwitchingLinearGaussian:
     transition_cov: Any = field(default_factory=Full)
     observation_matrix: Any = field(default_factory=Full)
     observation_cov: Any = field(default_factory=Full)
+    transition_offset: Any = field(default_factory=partial(Fixed, 0))
+    observation_offset: Any = field(default_factory=partial(Fixed, 0))
     initial_mean: Any = None
     initial_cov: Any = None
     regime_transition_matrix: Any = field(default_factory=Full)
@@ -147,11 +152,14 @@ class SwitchingLinearGaussian:
 
     def _step(self, block: str) -> RegressionStep:
         """Return the M-step of F and Q ("transition"), or of H and R ("observation")."""
-        matrix, cov = f"{block}_matrix", f"{block}_cov"
+        matrix, offset, cov = (f"{block}_{part}" for part in ("matrix", "offset", "cov"))
         K, dim = self.n_regimes, self.state_dim if block == "transition" else self.obs_dim
-        shape = (dim, self.state_dim)
-        forms = self._by_regime(matrix, shape)
-        constraints = tuple(coefficient_form(form, matrix).constraint(shape, matrix) for form in forms)
+        found = []
+        for name, shape in ((matrix, (dim, self.state_dim)), (offset, (dim,))):
+            forms = self._by_regime(name, shape)
+            found.append([coefficient_form(form, name).constraint(shape, name) for form in forms])
+            if any(one.fixed.shape != shape for one in found[-1]):
+                raise InputError(f"{name}: expected a form that is constant, got one that varies in time")
         noises = self._by_regime(cov, (dim, dim))
         for noise in noises:
             covariance_form(noise, cov, dim)
@@ -160,9 +168,10 @@ class SwitchingLinearGaussian:
             values = [noise.fitted_to((dim, dim), cov) for noise in noises]
             fixed = np.array(values) if cov in self.switching else values[0]
         step = NoiseStep(noises[0], dim, cov)
-        if step.varies or any(one.fixed.shape != shape for one in constraints):
-            raise InputError(f"{matrix}, {cov}: expected forms that are constant, got one that varies in time")
-        return RegressionStep(constraints, step, fixed, cov in self.switching, K)
+        if step.varies:
+            raise InputError(f"{cov}: expected a form that is constant, got one that varies in time")
+        switches = (matrix in self.switching, offset in self.switching, cov in self.switching)
+        return RegressionStep(stacked(found[0], found[1], K), step, fixed, switches, K)
 
     def _by_regime(self, name: str, shape: tuple[int, ...]) -> list[Any]:
         """Return the form of each regime if the parameter switches, else the one form."""
@@ -175,11 +184,11 @@ class SwitchingLinearGaussian:
 
     def _base(self, panel: Panel, chain: Chain) -> SwitchingParams:
         """Return the start of a model of one regime, with what switches spread out, and a chain that likes to stay."""
-        names = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+        names = (*COEFFICIENTS, *OFFSETS, *COVARIANCES)
         forms: dict[str, Any] = {name: self._by_regime(name, ())[0] for name in names}
         for name in names:
-            form = getattr(self, name)
-            if name in self.switching and isinstance(form, Fixed) and form.value.ndim == 3:
+            form, n_axes = getattr(self, name), 2 if name in OFFSETS else 3
+            if name in self.switching and isinstance(form, Fixed) and form.value.ndim == n_axes:
                 forms[name] = Fixed(form.value.mean(axis=0))
         forms |= {name: getattr(self, name) or Full() for name in ("initial_mean", "initial_cov")}
         one = LinearGaussian(self.state_dim, self.obs_dim, **forms)
@@ -187,7 +196,10 @@ class SwitchingLinearGaussian:
         values: dict[str, Array] = {}
         for name in names:
             value = np.array(getattr(system, name))
-            if name in self.switching:
+            if name in self.switching and name in OFFSETS:
+                spread = np.sqrt(np.diagonal(getattr(system, name.replace("offset", "cov"))))
+                value = value + spread * np.linspace(-1.0, 1.0, self.n_regimes)[:, None]
+            elif name in self.switching:
                 widest = SPREAD["covariance" if name in COVARIANCES else "coefficient"]
                 powers = np.linspace(-0.5, 0.5, self.n_regimes) if self.n_regimes > 1 else np.zeros(1)
                 value = value * (widest**powers)[:, None, None]

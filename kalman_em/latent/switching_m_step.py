@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,22 +21,25 @@ MOST_CYCLES = 200
 
 @dataclass(frozen=True, eq=False)
 class RegressionStep:
-    """The forms of coefficients and noise laid out; each is one for all regimes, or one for each."""
+    """The forms of [M b] and the noise laid out over K regimes, each part one for all, or one for each.
 
-    coefficients: tuple[LinearConstraint, ...]
+    `coefficients` constrain all regimes together, (K, q, d + 1); `switches` says whether M, b and the noise switch.
+    """
+
+    coefficients: LinearConstraint
     noise: NoiseStep
     fixed_noise: Array | None
-    noise_switches: bool
+    switches: tuple[bool, bool, bool]
     n_regimes: int
 
     @property
     def n_free(self) -> int:
         """Number of free numbers."""
         n_noise = 0 if self.fixed_noise is not None else self.noise.n_free
-        return sum(one.n_free for one in self.coefficients) + n_noise * (self.n_regimes if self.noise_switches else 1)
+        return self.coefficients.n_free + n_noise * (self.n_regimes if self.switches[2] else 1)
 
-    def most_likely(self, sums: RegressionSums, matrices: Array, covs: Array) -> tuple[Array, Array]:
-        """Return coefficients and noise covariances (as many as switch) from those before, (K, ...) each.
+    def most_likely(self, sums: RegressionSums, joint: Array, covs: Array) -> tuple[Array, Array, Array]:
+        """Return M, b and noise covariances (as many as switch) from [M b] and covariances before, (K, ...) each.
 
         Coefficients given the noise are generalised least squares, the noise given them is the maximiser of its form;
         in turn until they agree: conditional maximisations (ECM) where the one depends on the other.
@@ -46,31 +50,32 @@ class RegressionStep:
             If a regime has died or a noise covariance has become singular.
         """
         for _ in range(MOST_CYCLES):
-            before = matrices, covs
-            matrices = self._coefficients(sums, matrices, covs)
-            covs = self._noise(sums, matrices, covs)
-            moved = max(_relative(old, new) for old, new in zip(before, (matrices, covs), strict=True))
+            before = joint, covs
+            joint = self._coefficients(sums, joint, covs)
+            covs = self._noise(sums, joint, covs)
+            moved = max(_relative(old, new) for old, new in zip(before, (joint, covs), strict=True))
             if moved <= SETTLED:
                 break
-        switched = matrices if len(self.coefficients) > 1 else matrices[0]
-        return switched, covs if self.noise_switches else covs[0]
+        return *self.apart(joint), covs if self.switches[2] else covs[0]
 
-    def free_numbers(self, matrix: Array, cov: Array) -> Array:
-        """Return the free numbers of coefficients and noise, each of one for all regimes or of one for each."""
-        matrices, covs = ([one] if one.ndim == 2 else list(one) for one in (matrix, cov))
-        own = [constraint.free(one) for constraint, one in zip(self.coefficients, matrices, strict=True)]
-        return np.concatenate([*own, *([] if self.fixed_noise is not None else map(self.noise.free, covs))])
+    def apart(self, joint: Array) -> tuple[Array, Array]:
+        """Return M and b of [M b], (K, q, d + 1), each for every regime or once."""
+        matrices, offsets = joint[:, :, :-1], joint[:, :, -1]
+        return matrices if self.switches[0] else matrices[0], offsets if self.switches[1] else offsets[0]
 
-    def with_numbers(self, matrix: Array, cov: Array, numbers: Array) -> tuple[Array, Array]:
-        """Return coefficients and noise with these numbers, of the shapes of `matrix` and `cov`."""
-        n = sum(one.n_free for one in self.coefficients)
-        own = np.split(numbers[:n], np.cumsum([one.n_free for one in self.coefficients])[:-1])
-        found = np.array([one.at(part) for one, part in zip(self.coefficients, own, strict=True)])
+    def free_numbers(self, joint: Array, cov: Array) -> Array:
+        """Return the free numbers of [M b], (K, q, d + 1), and of the noise, once or for every regime."""
+        covs = [cov] if cov.ndim == 2 else list(cov)
+        own = [] if self.fixed_noise is not None else [self.noise.free(one) for one in covs]
+        return np.concatenate([self.coefficients.free(joint), *own])
+
+    def with_numbers(self, cov: Array, numbers: Array) -> tuple[Array, Array, Array]:
+        """Return M, b and noise with these numbers, the noise of the shape of `cov`."""
+        n = self.coefficients.n_free
         if self.fixed_noise is None:
-            cov = np.array([self.noise.at(part) for part in numbers[n:].reshape(-1, self.noise.n_free)]).reshape(
-                cov.shape
-            )
-        return found.reshape(matrix.shape), cov
+            found = [self.noise.at(part) for part in numbers[n:].reshape(-1, self.noise.n_free)]
+            cov = np.array(found).reshape(cov.shape)
+        return *self.apart(self.coefficients.at(numbers[:n])), cov
 
     def height(self, sums: RegressionSums, matrices: Array, covs: Array) -> float:
         """Return the expected log density of the responses, less a constant."""
@@ -82,30 +87,24 @@ class RegressionStep:
             total -= 0.5 * (float(sums.counts[k]) * log_det + float(np.trace(np.linalg.solve(covs[k], scatter))))
         return total
 
-    def _coefficients(self, sums: RegressionSums, matrices: Array, covs: Array) -> Array:
-        K = len(covs)
-        groups = [range(K)] if len(self.coefficients) == 1 else [range(k, k + 1) for k in range(K)]
-        result = np.array(matrices)
-        for constraint, group in zip(self.coefficients, groups, strict=True):
-            if constraint.n_free == 0:
-                continue
-            design, shape = constraint.design, constraint.fixed.shape
-            normal = np.zeros((constraint.n_free, constraint.n_free))
-            right = np.zeros(constraint.n_free)
-            for k in group:
-                precision = np.linalg.inv(covs[k])
-                normal += design.T @ np.kron(precision, sums.regressors[k]) @ design
-                off = precision @ (sums.cross[k] - constraint.fixed @ sums.regressors[k])
-                right += design.T @ off.ravel()
-            free = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
-            result[list(group)] = constraint.fixed + (design @ free).reshape(shape)
-        return result
+    def _coefficients(self, sums: RegressionSums, joint: Array, covs: Array) -> Array:
+        constraint = self.coefficients
+        if constraint.n_free == 0:
+            return joint
+        normal, right = np.zeros((constraint.n_free, constraint.n_free)), np.zeros(constraint.n_free)
+        designs = constraint.design.reshape(len(covs), joint[0].size, constraint.n_free)
+        for k, design in enumerate(designs):
+            precision = np.linalg.inv(covs[k])
+            normal += design.T @ np.kron(precision, sums.regressors[k]) @ design
+            off = precision @ (sums.cross[k] - constraint.fixed[k] @ sums.regressors[k])
+            right += design.T @ off.ravel()
+        return constraint.at(solve_symmetric(symmetrised(normal), right[:, None])[:, 0])
 
     def _noise(self, sums: RegressionSums, matrices: Array, covs: Array) -> Array:
         if self.fixed_noise is not None:
             return covs
         found = scatters(sums, matrices)
-        if not self.noise_switches:
+        if not self.switches[2]:
             total = float(sums.counts.sum())
             mean = found.sum(axis=0) / total
             cov = self.noise.most_likely(mean[None], np.array([total]), covs[0])
@@ -118,6 +117,33 @@ class RegressionStep:
             cov = self.noise.most_likely(scatter[None] / count, np.array([count]), covs[k])
             each.append(_checked(cov, f"regime {k}", self.noise.name))
         return np.array(each)
+
+
+def stacked(
+    matrices: Sequence[LinearConstraint], offsets: Sequence[LinearConstraint], n_regimes: int
+) -> LinearConstraint:
+    """Return the constraint of [M b] over K regimes from that of M and of b, each once for all regimes or for each.
+
+    Examples
+    --------
+    >>> from kalman_em import Fixed, Full
+    >>> M, b = (form.constraint(shape, "") for form, shape in ((Full(), (1, 1)), (Fixed(0), (1,))))
+    >>> stacked([M], [b], 2).design.tolist()
+    [[1.0], [0.0], [1.0], [0.0]]
+    """
+    q, d = matrices[0].fixed.shape
+    fixed = np.zeros((n_regimes, q, d + 1))
+    designs, groups = [], ((matrices, slice(0, d)), (offsets, slice(d, d + 1)))
+    for constraints, columns in groups:
+        width = columns.stop - columns.start
+        for position, one in enumerate(constraints):
+            regimes = [position] if len(constraints) > 1 else list(range(n_regimes))
+            design = np.zeros((n_regimes, q, d + 1, one.n_free))
+            for k in regimes:
+                fixed[k, :, columns] = one.fixed.reshape(q, width)
+                design[k, :, columns] = one.design.reshape(q, width, one.n_free)
+            designs.append(design.reshape(n_regimes * q * (d + 1), one.n_free))
+    return LinearConstraint(fixed, np.concatenate(designs, axis=1))
 
 
 def scatters(sums: RegressionSums, matrices: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from kalman_em.latent.shares import checked_rows
 from kalman_em.linalg import checked_covariance
 
 COEFFICIENTS = ("transition_matrix", "observation_matrix")
+OFFSETS = ("transition_offset", "observation_offset")
 COVARIANCES = ("transition_cov", "observation_cov")
 
 
@@ -30,6 +32,9 @@ class SwitchingParams:
     initial_cov : array_like, shape (d, d)
     regime_initial_probabilities : array_like, shape (K,)
     regime_transition_matrix : array_like, shape (K, K)
+    transition_offset : array_like, shape (d,) or (K, d), optional
+    observation_offset : array_like, shape (p,) or (K, p), optional
+        0 when left out.
     shares : array_like, shape (N, K), optional
         The variational probabilities of the regimes that the next E-step begins with.
 
@@ -47,11 +52,18 @@ class SwitchingParams:
     initial_cov: Array
     regime_initial_probabilities: Array
     regime_transition_matrix: Array
+    transition_offset: Any = None
+    observation_offset: Any = None
     shares: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in (*COEFFICIENTS, *COVARIANCES, "initial_mean", "initial_cov"):
             object.__setattr__(self, name, as_floats(getattr(self, name), name))
+        for name, dim in zip(OFFSETS, (self.state_dim, self.obs_dim), strict=True):
+            given = getattr(self, name)
+            value = frozen(np.zeros(dim)) if given is None else as_floats(given, name)
+            check_shape(value, (self.n_regimes, dim) if value.ndim == 2 else (dim,), name)
+            object.__setattr__(self, name, value)
         if self.shares is not None:
             object.__setattr__(self, "shares", as_floats(self.shares, "shares"))
         K, d, p = self.n_regimes, self.state_dim, self.obs_dim
@@ -80,16 +92,26 @@ class SwitchingParams:
         """Number of observed columns, p."""
         return int(self.observation_matrix.shape[-2])
 
+    def coefficients_of(self, block: str) -> Array:
+        """Return [F b] ("transition") or [H d] ("observation") of every regime, shape (K, ..., d + 1)."""
+        matrices, offsets = self.of_regimes(f"{block}_matrix"), self.of_regimes(f"{block}_offset")
+        return np.concatenate([matrices, offsets[:, :, None]], axis=2)
+
     def of_regimes(self, name: str) -> Array:
         """Return a matrix for every regime, shape (K, ...), whether it switches or not."""
         value: Array = getattr(self, name)
-        return value if value.ndim == 3 else np.broadcast_to(value, (self.n_regimes, *value.shape))
+        return (
+            value
+            if value.ndim == (2 if name in OFFSETS else 3)
+            else np.broadcast_to(value, (self.n_regimes, *value.shape))
+        )
 
     @cached_property
     def system(self) -> SwitchingSystem:
         """What the compiled loops read."""
         return SwitchingSystem(
             transitions=np.array(self.of_regimes("transition_matrix")),
+            offsets=np.array(self.of_regimes("transition_offset")),
             noise_covs=np.array(self.of_regimes("transition_cov")),
             initial_mean=np.array(self.initial_mean),
             initial_cov=np.array(self.initial_cov),
@@ -101,7 +123,7 @@ class SwitchingParams:
 def check_switching(given: object) -> tuple[str, ...]:
     """Return the names of the parameters that switch; `InputError` if one is none."""
     names = (given,) if isinstance(given, str) else given
-    known = (*COEFFICIENTS, *COVARIANCES)
+    known = (*COEFFICIENTS, *COVARIANCES, *OFFSETS)
     if not isinstance(names, tuple | list) or not names or any(name not in known for name in names):
         raise InputError(f"switching: expected names among {', '.join(known)}, got {given!r}")
     return tuple(name for name in known if name in names)

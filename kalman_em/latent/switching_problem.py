@@ -29,8 +29,8 @@ from kalman_em.latent.rows import PatternedRows
 from kalman_em.latent.series_parts import starts_of
 from kalman_em.latent.shares import Shares
 from kalman_em.latent.switching_m_step import RegressionStep
-from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, SwitchingParams
-from kalman_em.latent.switching_rows import RegressionSums, expected_rows, observation_sums, whitened
+from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, OFFSETS, SwitchingParams
+from kalman_em.latent.switching_rows import RegressionSums, expected_rows, observation_sums, whitened, with_ones
 from kalman_em.linalg import symmetrised
 from kalman_em.observations import Panel
 
@@ -38,8 +38,9 @@ from kalman_em.observations import Panel
 SLOW = 0.01
 NAMES = (
     *("transition_matrix", "transition_cov", "observation_matrix", "observation_cov", "initial_mean", "initial_cov"),
-    *("regime_initial_probabilities", "regime_transition_matrix"),
+    *("regime_initial_probabilities", "regime_transition_matrix", "transition_offset", "observation_offset"),
 )
+BLOCKS = ("transition", "observation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,19 +100,21 @@ class KimProblem:
         """Return the approximate expectations, and the approximate log-likelihood."""
         filtered, scratch = self.filtered(params)
         smoothed, sums = self.smoothed(params, filtered, scratch)
-        counts, before, cross, after = sums
+        moves, before, cross, after, *means_of = sums
+        counts = moves.sum(axis=0)
+        squares, crossed = with_ones(counts, symmetrised(before), cross, (means_of[0], means_of[1]))
         first = first_rows(self.starts)
         weights = smoothed.probabilities[first]
         means = np.einsum("sk,skd->sd", weights, smoothed.means[first])
         off = smoothed.means[first] - means[:, None]
         covs = np.einsum("sk,skij->sij", weights, smoothed.covs[first] + off[..., :, None] * off[..., None, :])
         expectations = SwitchingExpectations(
-            transitions=RegressionSums(counts.sum(axis=0), symmetrised(before), cross, symmetrised(after)),
+            transitions=RegressionSums(counts, squares, crossed, symmetrised(after)),
             observations=observation_sums(params, self.rows, smoothed),
             first_means=means,
             first_covs=covs,
             initial_counts=weights.sum(axis=0),
-            transition_counts=counts,
+            transition_counts=moves,
             shares=smoothed.probabilities,
         )
         return expectations, float(filtered.log_likelihoods.sum())
@@ -136,12 +139,9 @@ class KimProblem:
         """Return the parameters that maximise the expected complete log-likelihood, in turn where they depend on
         one another (ECM)."""
         moved: dict[str, Any] = {}
-        for step, sums, (matrix, cov) in (
-            (self.transition, expectations.transitions, ("transition_matrix", "transition_cov")),
-            (self.observation, expectations.observations, ("observation_matrix", "observation_cov")),
-        ):
-            found = step.most_likely(sums, params.of_regimes(matrix), params.of_regimes(cov))
-            moved |= dict(zip((matrix, cov), found, strict=True))
+        for block, sums in zip(BLOCKS, (expectations.transitions, expectations.observations), strict=True):
+            joint, covs = params.coefficients_of(block), params.of_regimes(f"{block}_cov")
+            moved |= _named(block, self.step_of(block).most_likely(sums, joint, covs))
         if self.learns_mean:
             moved["initial_mean"] = expectations.first_means.mean(axis=0)
         if self.learns_cov:
@@ -175,11 +175,8 @@ class KimProblem:
         scatter = (expectations.first_covs + off[:, :, None] * off[:, None, :]).sum(axis=0)
         total -= 0.5 * len(off) * float(np.linalg.slogdet(params.initial_cov)[1])
         total -= 0.5 * float(np.trace(np.linalg.solve(params.initial_cov, scatter)))
-        for step, sums, matrix, cov in (
-            (self.transition, expectations.transitions, "transition_matrix", "transition_cov"),
-            (self.observation, expectations.observations, "observation_matrix", "observation_cov"),
-        ):
-            total += step.height(sums, params.of_regimes(matrix), params.of_regimes(cov))
+        for block, sums in zip(BLOCKS, (expectations.transitions, expectations.observations), strict=True):
+            total += self.step_of(block).height(sums, params.coefficients_of(block), params.of_regimes(f"{block}_cov"))
         return total
 
     def parameter_change(self, old: SwitchingParams, new: SwitchingParams) -> float:
@@ -204,6 +201,11 @@ class KimProblem:
             if value.ndim == 3 and self._is_free(name):
                 spread = 1.0 if name in COVARIANCES else 0.2
                 moved[name] = value * np.exp(spread * rng.standard_normal((len(value), 1, 1)))
+        for block in BLOCKS:
+            offset = getattr(self.base, f"{block}_offset")
+            if offset.ndim == 2:
+                deviations = np.sqrt(np.diagonal(self.base.of_regimes(f"{block}_cov"), axis1=1, axis2=2))
+                moved[f"{block}_offset"] = offset + deviations * rng.standard_normal(offset.shape)
         initial, moves = self.chain.random_start(rng)
         drawn = replace(self.base, **moved, regime_initial_probabilities=initial, regime_transition_matrix=moves)
         return self.of_form(drawn)
@@ -216,7 +218,7 @@ class KimProblem:
         initial, moves = self.chain.checked(params.regime_initial_probabilities, params.regime_transition_matrix)
         params = replace(params, regime_initial_probabilities=initial, regime_transition_matrix=moves)
         kept = self.of_form(params)
-        for name in (*COEFFICIENTS, *COVARIANCES):
+        for name in (*COEFFICIENTS, *COVARIANCES, *OFFSETS):
             value = getattr(params, name)
             if not np.allclose(getattr(kept, name), value, rtol=1e-9, atol=1e-12 * float(np.abs(value).max())):
                 raise InputError(f"start[{name!r}]: expected a value of the form stated, got {value.tolist()}")
@@ -225,20 +227,14 @@ class KimProblem:
     def of_form(self, params: SwitchingParams) -> SwitchingParams:
         """Return the parameters with every matrix as its form lets it be."""
         moved: dict[str, Any] = {}
-        for step, matrix, cov in (
-            (self.transition, "transition_matrix", "transition_cov"),
-            (self.observation, "observation_matrix", "observation_cov"),
-        ):
-            values, covs = getattr(params, matrix), getattr(params, cov)
-            each = values if values.ndim == 3 else values[None]
-            projected = np.array([one.project(value) for one, value in zip(step.coefficients, each, strict=True)])
-            moved[matrix] = projected if values.ndim == 3 else projected[0]
+        for block in BLOCKS:
+            step, covs = self.step_of(block), getattr(params, f"{block}_cov")
             if step.fixed_noise is not None:
-                moved[cov] = step.fixed_noise
+                covs = step.fixed_noise
             else:
-                moved[cov] = (
-                    np.array([step.noise.fitted(one) for one in covs]) if covs.ndim == 3 else step.noise.fitted(covs)
-                )
+                covs = np.array([step.noise.fitted(one) for one in covs]) if covs.ndim == 3 else step.noise.fitted(covs)
+            joint = step.coefficients.project(params.coefficients_of(block))
+            moved |= _named(block, (*step.apart(joint), covs))
         return replace(params, **moved)
 
     def named(self, params: SwitchingParams) -> Mapping[str, Array]:
@@ -253,12 +249,8 @@ class KimProblem:
         """Return parameters like `params` with these free numbers; `InputError` where there are none."""
         transition, observation, mean, cov, chain = taken_apart(numbers, self._numbers(params))
         moved: dict[str, Any] = {}
-        for step, own, (matrix, cov_name) in (
-            (self.transition, transition, ("transition_matrix", "transition_cov")),
-            (self.observation, observation, ("observation_matrix", "observation_cov")),
-        ):
-            found = step.with_numbers(getattr(params, matrix), getattr(params, cov_name), own)
-            moved |= dict(zip((matrix, cov_name), found, strict=True))
+        for block, own in zip(BLOCKS, (transition, observation), strict=True):
+            moved |= _named(block, self.step_of(block).with_numbers(getattr(params, f"{block}_cov"), own))
         if self.learns_mean:
             moved["initial_mean"] = mean
         if self.learns_cov:
@@ -275,8 +267,10 @@ class KimProblem:
 
     def _numbers(self, params: SwitchingParams) -> list[Array]:
         return [
-            self.transition.free_numbers(params.transition_matrix, params.transition_cov),
-            self.observation.free_numbers(params.observation_matrix, params.observation_cov),
+            *(
+                self.step_of(block).free_numbers(params.coefficients_of(block), getattr(params, f"{block}_cov"))
+                for block in BLOCKS
+            ),
             params.initial_mean if self.learns_mean else np.zeros(0),
             _first_cov(self.state_dim).free(params.initial_cov) if self.learns_cov else np.zeros(0),
             self.chain.free_numbers(params.regime_initial_probabilities, params.regime_transition_matrix),
@@ -315,7 +309,7 @@ class KimProblem:
             off = means[:, None] - middle
             inside = covs[:, None] + off[..., :, None] * off[..., None, :]
             spread = np.einsum("ij,ijab->jab", came_from, inside)
-            shares, means = ahead, np.einsum("jab,jb->ja", moves, middle)
+            shares, means = ahead, np.einsum("jab,jb->ja", moves, middle) + params.of_regimes("transition_offset")
             covs = symmetrised(moves @ spread @ np.swapaxes(moves, 1, 2) + noises)
             found.probabilities[h], found.means[h], found.covs[h] = shares, means, covs
         return found
@@ -340,10 +334,11 @@ class KimProblem:
 
     def smoothed(
         self, params: SwitchingParams, filtered: KimFiltered, scratch: SwitchingScratch
-    ) -> tuple[SwitchingMoments, tuple[Array, Array, Array, Array]]:
+    ) -> tuple[SwitchingMoments, tuple[Array, Array, Array, Array, Array, Array]]:
         """Run Kim's smoother; `NumericalError` if a predicted covariance is singular."""
         K, d = params.n_regimes, params.state_dim
-        sums = (np.zeros((K, K)), np.zeros((K, d, d)), np.zeros((K, d, d)), np.zeros((K, d, d)))
+        squares = np.zeros((3, K, d, d))
+        sums = (np.zeros((K, K)), squares[0], squares[1], squares[2], np.zeros((K, d)), np.zeros((K, d)))
         result = empty_moments(self.rows.n_rows, K, d)
         row = kim_smoother(self.starts, params.system, filtered.moments, result, sums, scratch)
         if row >= 0:
@@ -354,9 +349,17 @@ class KimProblem:
         """Return the rows whitened by the noise of each regime."""
         return whitened(params, self.rows)
 
+    def step_of(self, block: str) -> RegressionStep:
+        """Return the M-step of an equation, "transition" or "observation"."""
+        return self.transition if block == "transition" else self.observation
+
     def _is_free(self, name: str) -> bool:
-        step = self.transition if name.startswith("transition") else self.observation
-        return step.fixed_noise is None if name in COVARIANCES else any(one.n_free for one in step.coefficients)
+        step = self.step_of(name.split("_", maxsplit=1)[0])
+        return step.fixed_noise is None if name in COVARIANCES else step.coefficients.n_free > 0
+
+
+def _named(block: str, found: tuple[Array, Array, Array]) -> dict[str, Array]:
+    return dict(zip((f"{block}_matrix", f"{block}_offset", f"{block}_cov"), found, strict=True))
 
 
 def _first_cov(state_dim: int) -> NoiseStep:

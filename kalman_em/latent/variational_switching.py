@@ -17,7 +17,7 @@ from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.series_parts import starts_of
 from kalman_em.latent.switching_params import SwitchingParams
 from kalman_em.latent.switching_problem import KimProblem, SwitchingExpectations
-from kalman_em.latent.switching_rows import RegressionSums, observation_sums
+from kalman_em.latent.switching_rows import RegressionSums, observation_sums, with_ones
 from kalman_em.linalg import symmetrised
 from kalman_em.observations import Panel
 
@@ -123,6 +123,10 @@ class VariationalProblem(KimProblem):
         precisions[follows - 1] += np.einsum("tk,kij->tij", after, both)
         precisions[first] += initial
         pulls[first] += initial @ params.initial_mean
+        drift = np.einsum("kij,kj->ki", noise, params.of_regimes("transition_offset"))
+        moves = params.of_regimes("transition_matrix")
+        pulls[follows] += after @ drift
+        pulls[follows - 1] -= after @ np.einsum("kji,kj->ki", moves, drift)
         links = np.zeros((n, d, d))
         links[follows - 1] = np.einsum("tk,kij->tij", after, back)
         found = np.empty((n, d)), np.empty((n, d, d)), np.zeros((n, d, d)), np.empty(n)
@@ -152,8 +156,8 @@ class VariationalProblem(KimProblem):
         noise = _inverses(noise_covs, "transition_cov")
         log_dets = np.linalg.slogdet(noise_covs)[1]
         before, after, cross = self._pairs(states)
-        for k, F in enumerate(moves):
-            crossed = cross @ F.T
+        for k, (F, b) in enumerate(zip(moves, params.of_regimes("transition_offset"), strict=True)):
+            crossed = cross @ F.T + (means[follows] - means[follows - 1] @ F.T - 0.5 * b)[:, :, None] * b
             scatter = after - crossed - np.swapaxes(crossed, 1, 2) + F @ before @ F.T
             squares = np.einsum("ij,tij->t", noise[k], scatter)
             heights[follows, k] -= 0.5 * (params.state_dim * LOG_2PI + log_dets[k] + squares)
@@ -167,9 +171,13 @@ class VariationalProblem(KimProblem):
         return second[follows - 1], second[follows], cross
 
     def _transition_sums(self, states: States, shares: Array) -> RegressionSums:
-        weights = shares[self._follows]
+        follows = self._follows
+        weights = shares[follows]
+        counts = weights.sum(axis=0)
         before, after, cross = (np.einsum("tk,tij->kij", weights, part) for part in self._pairs(states))
-        return RegressionSums(weights.sum(axis=0), symmetrised(before), cross, symmetrised(after))
+        first = weights.T @ states.means[follows - 1], weights.T @ states.means[follows]
+        squares, crossed = with_ones(counts, symmetrised(before), cross, first)
+        return RegressionSums(counts, squares, crossed, symmetrised(after))
 
     def _first_height(self, params: SwitchingParams, states: States) -> float:
         """Return E_q[log p(x[0])] over the series."""

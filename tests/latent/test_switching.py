@@ -26,10 +26,12 @@ def some_params(*, switching=("transition_cov",), contrast=9.0):
         "transition_cov": np.array([[0.3, 0.1], [0.1, 0.4]]),
         "observation_matrix": np.array([[1.0, 0.0], [0.5, 1.0]]),
         "observation_cov": np.array([[0.5, 0.1], [0.1, 0.8]]),
+        "transition_offset": np.array([0.2, -0.3]),
+        "observation_offset": np.array([0.5, 1.0]),
     }
     for name in switching:
         factors = np.array([1.0, contrast if name.endswith("cov") else 0.6])
-        values[name] = values[name] * factors[:, None, None]
+        values[name] = values[name] * (factors[:, None] if name.endswith("offset") else factors[:, None, None])
     return SwitchingParams(
         **values,
         initial_mean=[0.5, -0.5],
@@ -58,6 +60,8 @@ def exact(values, params):
             transition_cov=params.of_regimes("transition_cov")[path[1:]],
             observation_matrix=params.of_regimes("observation_matrix")[path],
             observation_cov=params.of_regimes("observation_cov")[path],
+            transition_offset=params.of_regimes("transition_offset")[path[1:]],
+            observation_offset=params.of_regimes("observation_offset")[path],
             initial_mean=params.initial_mean,
             initial_cov=params.initial_cov,
         )
@@ -72,13 +76,17 @@ def exact(values, params):
 
 
 def model_of(params, approximation="kim"):
-    names = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+    switching = [name for name in MATRICES if getattr(params, name).ndim == 3]
+    switching += [name for name in OFFSETS if getattr(params, name).ndim == 2]
+    offsets = {name: kem.Full() for name in OFFSETS}
     return kem.SwitchingLinearGaussian(
-        2, 2, 2, switching=[name for name in names if getattr(params, name).ndim == 3], approximation=approximation
+        2, 2, 2, switching=switching or ["transition_cov"], approximation=approximation, **offsets
     )
 
 
-EVERYTHING = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+MATRICES = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+OFFSETS = ("transition_offset", "observation_offset")
+EVERYTHING = (*MATRICES, *OFFSETS)
 
 
 @pytest.mark.parametrize("approximation", ["kim", "variational"])
@@ -104,7 +112,7 @@ def test_regimes_that_do_not_differ_leave_nothing_to_approximate(switching, appr
         np.testing.assert_allclose(states.covs[:, k], smoothed.smoothed_covs, atol=1e-9)
     means, covs, lags = smoothed.smoothed_means, smoothed.smoothed_covs, smoothed.lag_one_covs
     cross = (lags[: len(means) - 1] + means[1:, :, None] * means[:-1, None, :]).sum(axis=0)
-    np.testing.assert_allclose(expectations.transitions.cross.sum(axis=0), cross, rtol=1e-9)
+    np.testing.assert_allclose(expectations.transitions.cross.sum(axis=0)[:, :2], cross, rtol=1e-9)
     rows = stack_rows([kem.Observations(values)])
     filled, variances = impute_rows(lay(system, rows), rows, means, covs)
     seen = ~np.isnan(values).all(axis=1)
@@ -167,7 +175,7 @@ def test_the_variational_objective_is_a_bound_that_sweeps_raise(switching):
 @pytest.mark.parametrize("switching", [("transition_cov",), EVERYTHING])
 def test_variational_em_never_falls(switching):
     values = some_rows(60, seed=3)
-    model = kem.SwitchingLinearGaussian(2, 2, 2, switching=switching, approximation="variational")
+    model = model_of(some_params(switching=switching), "variational")
     fitted = kem.fit(model, values, stopping=QUICK, record_bound=True)
     assert np.all(np.diff(fitted.em.log_likelihoods) >= -1e-8)
     assert fitted.em.log_likelihoods[-1] > fitted.em.log_likelihoods[0] + 1.0
@@ -221,9 +229,7 @@ def test_kims_objective_never_falls_and_ends_where_its_gradient_vanishes():
 @pytest.mark.parametrize("switching", [("transition_cov",), EVERYTHING])
 def test_the_m_step_is_a_maximum(switching):
     params, values = some_params(switching=switching), some_rows(60, seed=3)
-    model = kem.SwitchingLinearGaussian(
-        2, 2, 2, switching=switching, initial_mean=kem.Full(), initial_cov=kem.Fixed(np.eye(2))
-    )
+    model = replace(model_of(params), initial_mean=kem.Full(), initial_cov=kem.Fixed(np.eye(2)))
     problem = model.problem(to_panel(values))
     expectations, _ = problem.e_step(params)
     best = problem.most_likely(params, expectations)
@@ -284,9 +290,9 @@ def test_a_forecast_has_the_moments_of_all_paths_from_the_end():
             x, P = moments.means[-1, path[0]], moments.covs[-1, path[0]]
             for k in path[1:]:
                 F = params.transition_matrix[k]
-                x, P = F @ x, F @ P @ F.T + params.transition_cov[k]
+                x, P = F @ x + params.transition_offset[k], F @ P @ F.T + params.transition_cov[k]
             H = params.observation_matrix[path[-1]]
-            y, S = H @ x, H @ P @ H.T + params.observation_cov[path[-1]]
+            y, S = H @ x + params.observation_offset[path[-1]], H @ P @ H.T + params.observation_cov[path[-1]]
             mean += weight * y
             second += weight * (S + np.outer(y, y))
         np.testing.assert_allclose(forecast.means[h - 1], mean, rtol=1e-10)
@@ -347,6 +353,43 @@ def test_quiet_and_manoeuvring_stretches_of_a_target_are_found(approximation):
     assert fitted.states().notna().all(axis=None)
     assert fitted.sample(20, rng=np.random.default_rng(0)).shape == (20, 2)
     assert "Approximate" in str(fitted.summary())
+
+
+@pytest.mark.parametrize("approximation", ["kim", "variational"])
+def test_a_sensor_that_jumps_to_another_zero_is_found(approximation):
+    rng = np.random.default_rng(3)
+    off = np.repeat([0, 1, 0, 1], [40, 30, 40, 20])
+    level = np.cumsum(0.1 * rng.normal(size=130))
+    model = kem.SwitchingLinearGaussian(
+        2, 1, 1, switching=["observation_offset"], transition_matrix=kem.Fixed([[1.0]]),
+        observation_matrix=kem.Fixed([[1.0]]), approximation=approximation,
+        observation_offset=kem.Full(), initial_mean=kem.Fixed([0.0]), initial_cov=kem.Fixed([[0.01]]),
+    )  # fmt: skip
+    fitted = kem.fit(model, level + 3.0 * off + 0.3 * rng.normal(size=130), stopping=kem.Stopping(max_iterations=60))
+    assert np.diff(fitted.params.observation_offset[:, 0])[0] == pytest.approx(3.0, abs=0.4)
+    assert np.mean(fitted.path() == off) > 0.97
+    assert fitted.n_parameters == 2 + 2 + 2
+    assert len(fitted.problem.free_numbers(fitted.em.params)) == 6
+    assert "observation_offset, regime 1" in str(fitted.summary())
+    assert np.diff(fitted.em.log_likelihoods).min() > -1e-9
+
+
+def test_offsets_of_one_regime_beside_matrices_of_all():
+    values = some_rows(40, seed=3)
+    model = kem.SwitchingLinearGaussian(
+        2, 2, 2, switching=["observation_offset", "transition_cov"], transition_offset=kem.Full(),
+        observation_offset=kem.Fixed([[0.0, 0.0], [1.0, 2.0]]), observation_matrix=kem.Fixed(np.eye(2)),
+    )  # fmt: skip
+    problem = model.problem(to_panel(values))
+    start = problem.start()
+    assert problem.n_parameters == 4 + 2 + 2 * 3 + 3 + 2
+    np.testing.assert_array_equal(start.observation_offset, [[0.0, 0.0], [1.0, 2.0]])
+    moved = problem.m_step(start, problem.e_step(start)[0])
+    np.testing.assert_array_equal(moved.observation_offset, start.observation_offset)
+    assert moved.transition_offset.shape == (2,)
+    assert problem.e_step(moved)[1] > problem.e_step(start)[1]
+    drawn = problem.random_start(np.random.default_rng(0))
+    np.testing.assert_allclose(problem.of_form(drawn).transition_offset, drawn.transition_offset)
 
 
 def test_what_is_fixed_by_regime_stays_bit_for_bit():

@@ -20,6 +20,7 @@ from kalman_em.frames import continued_index
 from kalman_em.inference.arguments import as_generator
 from kalman_em.inference.regimes import draw_path
 from kalman_em.inference.switching_loops import SwitchingMoments
+from kalman_em.latent.switching_params import OFFSETS
 from kalman_em.latent.switching_problem import KimProblem
 from kalman_em.linalg import square_roots
 
@@ -105,7 +106,7 @@ class SwitchingFit(RegimeFit):
         return RegimeForecast(
             probabilities=ahead.probabilities,
             weights=ahead.probabilities,
-            component_means=np.einsum("kpd,hkd->hkp", matrices, ahead.means),
+            component_means=np.einsum("kpd,hkd->hkp", matrices, ahead.means) + params.of_regimes("observation_offset"),
             component_covs=covs,
             names=one.names or (),
             index=continued_index(one.index, steps),
@@ -137,14 +138,15 @@ class SwitchingFit(RegimeFit):
         params, d = self.em.params, self.em.params.state_dim
         path = draw_path(n_steps, params.regime_initial_probabilities, params.regime_transition_matrix, rng)
         moves, matrices = params.of_regimes("transition_matrix"), params.of_regimes("observation_matrix")
+        drifts, offsets = params.of_regimes("transition_offset"), params.of_regimes("observation_offset")
         drives = square_roots(params.of_regimes("transition_cov"))
         noises = square_roots(params.of_regimes("observation_cov"))
         x = params.initial_mean + square_roots(params.initial_cov[None])[0] @ rng.standard_normal(d)
         rows = np.empty((n_steps, params.obs_dim))
         for t, k in enumerate(path):
             if t > 0:
-                x = moves[k] @ x + drives[k] @ rng.standard_normal(d)
-            rows[t] = matrices[k] @ x + noises[k] @ rng.standard_normal(params.obs_dim)
+                x = moves[k] @ x + drifts[k] + drives[k] @ rng.standard_normal(d)
+            rows[t] = matrices[k] @ x + offsets[k] + noises[k] @ rng.standard_normal(params.obs_dim)
         return pd.DataFrame(rows, columns=pd.Index(self.panel.names)).assign(regime=path)
 
     @property
@@ -176,8 +178,9 @@ class SwitchingFit(RegimeFit):
         model: Any = self.model
         lines: list[str] = []
         for name, value in self.params.items():
-            if name.startswith("regime_"):
+            if name.startswith("regime_") or (name in OFFSETS and not value.any()):
                 continue
-            for k, part in enumerate(value if value.ndim == 3 else [value]):
-                lines += named_lines(f"{name}, regime {k}" if value.ndim == 3 else name, part)
+            switches = value.ndim == (2 if name in OFFSETS else 3)
+            for k, part in enumerate(value if switches else [value]):
+                lines += named_lines(f"{name}, regime {k}" if switches else name, part)
         return [*lines, *self._chain_lines(), *wrapped(SAID[model.approximation])]
