@@ -163,9 +163,11 @@ def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Ar
         # One H and R: as many distinct covariances as the filter has.
         H, R = laid.observation.entries[0], laid.observation_cov.entries[0]
         (innovations,) = empty_arrays(rows.values.shape)
-        np.matmul(result.predicted_means, H.T, out=innovations)
+        # For one column `numpy.matmul` takes several times as long; so does an offset that repeats along short rows.
+        np.dot(result.predicted_means, H.T, out=innovations)
         np.subtract(rows.values, innovations, out=innovations)
-        innovations -= offset
+        if offset.any():
+            innovations -= offset
         covs, index = _predicted(H, R, result.predicted_covs), result.cov_index
     else:
         H = laid.observation.entries[laid.observation.index]
