@@ -218,8 +218,9 @@ def _encoded_specification(specification: Specification) -> dict[str, Any]:
         )
     }
     node["rates"] = [asdict(rate) for rate in specification.rates]
-    if specification.series:
-        node["series"] = list(specification.series)
+    for name in ("series", "row_starts"):
+        if value := getattr(specification, name):
+            node[name] = list(value)
     node["dynamics"] = encoded(specification.dynamics, "dynamics")
     node["forms"] = {name: encoded(form, name) for name, form in specification.forms.items()}
     node["slots"] = {name: _encoded_slot(slot) for name, slot in specification.slots.items()}
@@ -255,7 +256,9 @@ def _decoded_slot(node: list[Any]) -> Slot:
 
 
 def _decoded_specification(node: dict[str, Any]) -> Specification:
-    parts = {name: node[name] for name in _names(Specification, but=("components", "regressions", "series"))}
+    parts = {
+        name: node[name] for name in _names(Specification, but=("components", "regressions", "series", "row_starts"))
+    }
     parts["forms"] = {name: decoded(form, name) for name, form in node["forms"].items()}
     parts["slots"] = {name: _decoded_slot(slot) for name, slot in node["slots"].items()}
     # Models that are no sums have none.
@@ -265,23 +268,26 @@ def _decoded_specification(node: dict[str, Any]) -> Specification:
     for name in ("noise_selection", "transition_gaps"):
         parts[name] = None if node[name] is None else as_array(node[name])
     parts["dynamics"] = decoded(node["dynamics"], "dynamics")
-    parts["series"] = tuple(node.get("series", ()))
+    for name in ("series", "row_starts"):
+        parts[name] = tuple(node.get(name, ()))
     parts["rates"] = tuple(_decoded_rate(rate) for rate in node["rates"])
     return Specification(**parts)
 
 
 def _encoded_system(system: LinearGaussianSystem) -> dict[str, Any]:
-    names = _names(LinearGaussianSystem, but=("dynamics", "by_series"))
+    names = _names(LinearGaussianSystem, but=("dynamics", "by_series", "row_starts"))
     node = {name: _plain(getattr(system, name)) for name in names}
-    if system.by_series:
-        node["by_series"] = list(system.by_series)
+    for name in ("by_series", "row_starts"):
+        if value := getattr(system, name):
+            node[name] = list(value)
     return node | {"dynamics": encoded(system.dynamics, "dynamics")}
 
 
 def _decoded_system(node: dict[str, Any]) -> LinearGaussianSystem:
-    names = _names(LinearGaussianSystem, but=("dynamics", "by_series"))
+    names = _names(LinearGaussianSystem, but=("dynamics", "by_series", "row_starts"))
     parts: dict[str, Any] = {name: None if node[name] is None else as_array(node[name]) for name in names}
-    parts["by_series"] = tuple(node.get("by_series", ()))
+    for name in ("by_series", "row_starts"):
+        parts[name] = tuple(node.get(name, ()))
     parts["dynamics"] = decoded(node["dynamics"], "dynamics")
     parts["initial_diffuse"] = np.array(node["initial_diffuse"], dtype=bool)
     return LinearGaussianSystem(**parts)

@@ -14,7 +14,7 @@ from kalman_em.gaps import gaps_of, nearest
 from kalman_em.linalg import checked_covariance
 
 # Fields that hold no array, and the number of axes of the parameters that may have an entry a series.
-NO_ARRAYS = ("transition_gaps", "dynamics", "by_series")
+NO_ARRAYS = ("transition_gaps", "dynamics", "by_series", "row_starts")
 AXES_BY_SERIES = {
     "transition_offset": 2,
     "transition_input": 3,
@@ -76,6 +76,9 @@ class LinearGaussianSystem:
     by_series : tuple of str, optional
         The parameters whose leading axis counts the series of a panel: offsets, input matrices, covariances and the
         initial moments may.
+    row_starts : tuple of int, optional
+        For a panel whose series differ in what varies in time of the observations: the entry of the first row of each
+        of N series, and the number of all entries. Left out, every series takes the entries from the first on.
 
     Raises
     ------
@@ -122,6 +125,7 @@ class LinearGaussianSystem:
     transition_gaps: Array | None = None
     dynamics: Dynamics | None = None
     by_series: tuple[str, ...] = ()
+    row_starts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NO_ARRAYS}
@@ -196,13 +200,25 @@ class LinearGaussianSystem:
             transition = {}
         if len(set(observation.values())) > 1 or len(set(transition.values())) > 1:
             raise InputError(f"time-varying matrices: expected one common length, got {observation | transition}")
-        if observation and transition:
+        if self.row_starts:
+            self._check_row_starts(observation)
+        elif observation and transition:
             n_obs, n_trans = next(iter(observation.values())), next(iter(transition.values()))
             if n_trans not in (n_obs, n_obs - 1):
                 raise InputError(
                     f"time-varying matrices: expected {n_obs} or {n_obs - 1} transition entries beside {n_obs} "
                     f"observation entries, got {n_trans}"
                 )
+
+    def _check_row_starts(self, observation: dict[str, int]) -> None:
+        starts = tuple(int(one) for one in self.row_starts)
+        object.__setattr__(self, "row_starts", starts)
+        length = next(iter(observation.values()), 0)
+        if len(starts) < 2 or starts[0] != 0 or starts[-1] != length or np.any(np.diff(starts) < 1):
+            raise InputError(
+                f"row_starts: expected numbers that grow from 0 to the {length} entries of the observation parameters "
+                f"that vary in time, got {starts}"
+            )
 
     def _varying(self, kind: str) -> list[tuple[str, Array]]:
         ndims = {"matrix": 3, "offset": 2, "input": 3, "cov": 3}
@@ -247,6 +263,8 @@ class LinearGaussianSystem:
     @property
     def n_series(self) -> int | None:
         """Number of series that parameters have entries for; None for a system that serves any."""
+        if self.row_starts:
+            return len(self.row_starts) - 1
         return len(getattr(self, self.by_series[0])) if self.by_series else None
 
     def of_series(self, position: int) -> LinearGaussianSystem:
@@ -262,9 +280,11 @@ class LinearGaussianSystem:
         >>> two.of_series(1).observation_cov.tolist()
         [[9.0]]
         """
-        if not self.by_series:
-            return self
-        return self.replaced(**{name: getattr(self, name)[position] for name in self.by_series}, by_series=())
+        own = {name: getattr(self, name)[position] for name in self.by_series}
+        if self.row_starts:
+            rows = slice(self.row_starts[position], self.row_starts[position + 1])
+            own |= {name: value[rows] for name, value in self._varying("observation")}
+        return self.replaced(**own, by_series=(), row_starts=()) if own else self
 
     def replaced(self, **values: Any) -> LinearGaussianSystem:
         """Return a copy with other values of the same shapes, which the caller vouches for: nothing is checked."""
@@ -315,7 +335,7 @@ class LinearGaussianSystem:
     def check_n_steps(self, n_steps: int) -> None:
         """Raise `InputError` unless time-varying matrices serve a series of `n_steps` rows."""
         for name, value in self._varying("observation"):
-            if len(value) != n_steps:
+            if len(value) != n_steps and not self.row_starts:
                 raise InputError(f"{name}: expected {n_steps} entries, one a row of values, got {len(value)}")
         for name, value in self._varying("transition") if self.transition_gaps is None else ():
             if len(value) not in (n_steps, n_steps - 1):

@@ -13,7 +13,7 @@ from kalman_em.em.restarts import check_trial_iterations, run_starts
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.errors import InputError, unknown_name
-from kalman_em.fitting.reported import check_reports
+from kalman_em.fitting.reported import check_n_steps, check_reports
 from kalman_em.fitting.starting import check_start, started
 from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
@@ -124,7 +124,7 @@ def stated(
             check_regular(one.index, series=key if panel.n_series > 1 else None)
     specification = laid_by_series(model.specify(panel), panel)
     _check_enough(specification, panel)
-    specification.check_n_steps(panel)
+    check_n_steps(specification, panel)
     check_reports(specification, panel)
     return specification, panel
 

@@ -18,6 +18,21 @@ from kalman_em.systems import LinearGaussianSystem
 R = "observation_cov"
 
 
+def check_n_steps(specification: Specification, panel: Panel) -> None:
+    """Raise `InputError` unless the parameters that vary in time serve every series of `panel`."""
+    of_all_rows = bool(specification.row_starts)
+    for name, n in specification.varying().items():
+        for key, one in zip(panel.keys or (), panel, strict=True):
+            T = one.n_steps
+            allowed = (T - 1, T) if name.startswith("transition") else (T,)
+            if n not in allowed and not (of_all_rows and n == specification.row_starts[-1]):
+                where = "" if panel.n_series == 1 else f" of series {key!r}"
+                raise InputError(
+                    f"{name}: expected {' or '.join(map(str, allowed))} entries over time for the {T} rows{where}, "
+                    f"got {n}"
+                )
+
+
 def check_reports(specification: Specification, panel: Panel) -> None:
     """Raise `InputError` if a reading is there whose `Known` variance is not."""
     known = _known(specification.forms[R])

@@ -18,7 +18,7 @@ from kalman_em.fitting.extending import extended, rows_of_frame
 from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
 from kalman_em.fitting.learning import learn
-from kalman_em.fitting.reported import check_known_elsewhere, check_reports, lengthened, noise_of_rows
+from kalman_em.fitting.reported import check_known_elsewhere, check_n_steps, check_reports, lengthened, noise_of_rows
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import values_for
 from kalman_em.fitting.summary import Summary, in_short, summarised
@@ -252,7 +252,7 @@ class Fit(Hindsight):
         if observation_cov is not None:
             n = panel[self._key(series)].n_steps - self._series(series).n_steps
             model, specification, system = lengthened(model, specification, self.system, observation_cov, n)
-            specification.check_n_steps(panel)
+            check_n_steps(specification, panel)
             check_reports(specification, panel)
             em = replace(em, params=system)
         return Fit(model=model, specification=specification, panel=panel, em=em, numerics=self.numerics)

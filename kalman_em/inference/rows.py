@@ -182,6 +182,9 @@ def lay(system: LinearGaussianSystem, rows: Rows) -> SystemRows:
         raise InputError(
             f"observations: expected {system.n_series} series, as the system has entries, got {rows.n_series}"
         )
+    if system.row_starts and not np.array_equal(system.row_starts, rows.starts):
+        expected, got = (", ".join(map(str, np.diff(starts))) for starts in (system.row_starts, rows.starts))
+        raise InputError(f"observations: expected series of {expected} rows, as the system has entries for, got {got}")
     system, moves = _moves(system, rows)
     H = _table(system, "observation_matrix", rows)
     R = _table(system, "observation_cov", rows)
@@ -244,6 +247,8 @@ def _entries(system: LinearGaussianSystem, name: str, rows: Rows, moves: IntArra
     """Return the entry of a parameter with a leading axis for each row: that of its series, its gap or its step."""
     if name in system.by_series:
         return rows.series
+    if system.row_starts and name.startswith("observation"):
+        return frozen(np.arange(rows.n_rows))
     # A series of T rows needs T-1 transitions; the one past the end is never taken.
     return frozen(np.minimum(rows.step, len(getattr(system, name)) - 1)) if moves is None else moves
 

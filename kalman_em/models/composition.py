@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ def composed(panel: Panel, components: Sequence[Component], observation_cov: Any
         slots=slots,
         state_names=_state_names(layout, panel.names),
         noise_selection=_selection(layout),
+        row_starts=_row_starts(components, panel),
         components={
             component.name: slice(first, after)
             for component, first, after in zip(components, layout.firsts, layout.firsts[1:], strict=False)
@@ -95,7 +97,7 @@ def _state_names(layout: Layout, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _observation_form(layout: Layout, panel: Panel) -> Any:
-    """Return the form of H, (p, d) or, where inputs are seen through states, (T, p, d): known but for loadings."""
+    """Return the form of H, (p, d) or, where inputs are seen through states, of all rows, (T, p, d)."""
     known = _observed_rows(layout, panel)
     H = np.zeros((*known.shape[:-2], layout.p, layout.state_dim))
     H[..., layout.own] = np.kron(known, np.eye(layout.p))
@@ -114,13 +116,20 @@ def _observed_rows(layout: Layout, panel: Panel) -> Array:
     components = layout.components
     if not any(component.is_moving for component in components):
         return np.concatenate([component.observation for component in components])[None]
-    inputs = panel.series[0].inputs
-    assert inputs is not None  # `with_columns` has looked
+    given = [one.inputs for one in panel if one.inputs is not None]  # `with_columns` has looked
+    inputs = np.concatenate(given)
     rows = [
         inputs[:, list(component.columns)] if component.is_moving else np.tile(component.observation, (len(inputs), 1))
         for component in components
     ]
     return np.hstack(rows)[:, None, :]
+
+
+def _row_starts(components: Sequence[Component], panel: Panel) -> tuple[int, ...]:
+    """Return where the rows of each series begin in H, if the series have their own."""
+    if panel.n_series == 1 or not any(component.is_moving for component in components):
+        return ()
+    return tuple(accumulate((one.n_steps for one in panel), initial=0))
 
 
 def _input_form(components: Sequence[Component], p: int, k: int) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.forms import Full, checked_covariance_form
-from kalman_em.errors import InputError
 from kalman_em.models.component import GIVEN, Component, Noise
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.structural import Additive
@@ -91,8 +90,9 @@ class TimeVaryingRegression(Additive):
     .. math:: y_t = \\dots + \\sum_j \\beta_{j,t} u_{j,t}, \\qquad
         \\beta_{j,t+1} = \\beta_{j,t} + w_{j,t}, \\; w_{j,t} \\sim N(0, Q_j)
 
-    The coefficients are states, so each has a path with bands. What is observed of them, the inputs, varies in time
-    and is known for the rows of the fit: to forecast, fit a series that goes on, NaN where nothing was observed yet.
+    The coefficients are states, so each has a path with bands; every series of a panel has paths of its own, by its own
+    inputs, and shares the covariances. What is observed of them, the inputs, varies in time and is known for the rows
+    of the fit: to forecast, fit a series that goes on, NaN where nothing was observed yet.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class TimeVaryingRegression(Additive):
     Raises
     ------
     InputError
-        If what stands for a form is none; at the fit, if there are no inputs, or several series.
+        If what stands for a form is none; at the fit, if there are no inputs.
 
     References
     ----------
@@ -142,10 +142,6 @@ class TimeVaryingRegression(Additive):
 
     def component(self, name: str, panel: Panel) -> Component:
         """Return the regression as a part of a sum."""
-        if panel.n_series > 1:
-            raise InputError(
-                f"data: TimeVaryingRegression is for one series, got {panel.n_series}; use Regression, or fit each"
-            )
         k = panel.input_dim
         return Component(
             name=name,

@@ -39,7 +39,6 @@ from kalman_em.models.numbers import (
 from kalman_em.models.rate import Rate
 from kalman_em.models.slots import Slot, led_entries
 from kalman_em.models.stationary import check_stationary, settled, stabilised
-from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
 COEFFICIENTS = (
@@ -68,7 +67,8 @@ class Specification:
     the drift that are learnt; the tables then are those of the start.
 
     `series` are the labels of the series of a panel where forms are `PerSeries`; empty where such forms are not yet
-    laid out, and where there are none.
+    laid out, and where there are none. `row_starts` are those of the system: where what varies in time of the
+    observations has an entry for every row of a panel.
     """
 
     state_dim: int
@@ -85,6 +85,7 @@ class Specification:
     dynamics: Dynamics | None = None
     rates: tuple[Rate, ...] = ()
     series: tuple[str, ...] = ()
+    row_starts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_per_series(self.forms)
@@ -385,6 +386,7 @@ class Specification:
             dynamics=dynamics,
             initial_diffuse=self.initial.diffuse,
             by_series=self.by_series,
+            row_starts=self.row_starts,
         )
         try:
             return self.settled(system)
@@ -415,26 +417,13 @@ class Specification:
 
     def check_known_elsewhere(self, what: str, but: tuple[str, ...] = ()) -> None:
         """Raise `InputError` if a parameter varies in time: it is known for the rows of the fit, not for `what`."""
-        for name in (one for one in self._varying() if one not in but):
+        for name in (one for one in self.varying() if one not in but):
             raise InputError(
                 f"{name}: varies in time, and is known for the rows of the fit only, not for {what}; fit a series that "
                 "includes those rows, NaN where nothing was observed"
             )
 
-    def check_n_steps(self, panel: Panel) -> None:
-        """Raise `InputError` unless the parameters that vary in time serve every series of `panel`."""
-        for name, n in self._varying().items():
-            for key, one in zip(panel.keys or (), panel, strict=True):
-                T = one.n_steps
-                allowed = (T - 1, T) if name.startswith("transition") else (T,)
-                if n not in allowed:
-                    where = "" if panel.n_series == 1 else f" of series {key!r}"
-                    raise InputError(
-                        f"{name}: expected {' or '.join(map(str, allowed))} entries over time for the {T} rows{where}, "
-                        f"got {n}"
-                    )
-
-    def _varying(self) -> dict[str, int]:
+    def varying(self) -> dict[str, int]:
         """Return the number of entries of each parameter that varies in time: known, or known but for some numbers."""
         lead = 1 if self.initial_step == "before" else 0
         fixed = {name: self.constraint(name).fixed for name in self.coefficients if name not in self.by_series}
@@ -456,7 +445,7 @@ class Specification:
         """Refuse stationary blocks of the initial state that have no stationary distribution of their own."""
         needed = ["transition_matrix", "transition_cov", *(["transition_offset"] if self.mean_follows else [])]
         for name in needed:
-            if name in self._varying() or (self.transition_gaps is not None and not self.rates):
+            if name in self.varying() or (self.transition_gaps is not None and not self.rates):
                 raise InputError(f"{name}: varies in time, so that the states have no Stationary() distribution")
             if name in self.by_series:
                 raise InputError(f"{name}: is PerSeries, so that the states have no one Stationary() distribution")

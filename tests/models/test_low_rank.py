@@ -223,3 +223,14 @@ def test_what_is_refused():
     }.items():
         with pytest.raises(kem.InputError, match=rf"{name}: .*LowRank\(rank=1\), which is for LocalLevel"):
             build()
+
+
+def test_it_stands_beside_coefficients_that_move():
+    rng = np.random.default_rng(2)
+    model = kem.LocalLevel(level_cov=LowRank(1)) + kem.TimeVaryingRegression(coefficient_cov=Diagonal())
+    series = [kem.Observations(columns(n, n), inputs=rng.normal(size=(n, 1)), names=("a", "b", "c")) for n in (22, 15)]
+    fitted = kem.fit(model, kem.Panel(series), stopping=kem.Stopping(max_iterations=8), method="plain")
+    assert np.diff(fitted.em.log_likelihoods).min() > 0.0
+    H = fitted.system.observation_matrix
+    assert H.shape == (37, 3, 7)
+    assert np.ptp(H[:, :, 3], axis=0).max() == 0.0

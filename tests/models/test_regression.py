@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from oracles.dense import DenseGaussian
+from support.learning import one_step, problem_of
 
 import kalman_em as kem
 
@@ -188,3 +192,66 @@ def test_coefficients_that_walk_beside_an_intervention_are_of_the_given_inputs_a
     fitted = kem.fit(model, values, inputs=heat, stopping=kem.Stopping(max_iterations=20))
     assert fitted.params.step == pytest.approx(5.0, abs=0.2)
     assert fitted.smooth().smoothed_means.shape == (40, 2)
+
+
+def moving_panel():
+    rng = np.random.default_rng(11)
+    series = []
+    for n in (25, 18):
+        u = rng.normal(size=(n, 2))
+        paths = rng.normal(size=(n, 2)).cumsum(axis=0) * [0.3, 0.1]
+        values = 4.0 + (paths * u).sum(axis=1, keepdims=True) + 0.2 * rng.normal(size=(n, 1))
+        values[5] = np.nan
+        series.append(kem.Observations(values, inputs=u))
+    return kem.Panel(tuple(series), keys=("a", "b"))
+
+
+def test_coefficients_move_in_every_series_of_a_panel():
+    panel = moving_panel()
+    model = kem.LocalLevel(level_cov=kem.Fixed(0.0)) + kem.TimeVaryingRegression()
+    fitted = kem.fit(model, panel, stopping=kem.Stopping(max_iterations=8), method="plain")
+    assert np.diff(fitted.em.log_likelihoods).min() > 0.0
+    total, own = 0.0, {}
+    for key in ("a", "b"):
+        system = fitted.system_of(key)
+        assert system.observation_matrix.shape == (panel[key].n_steps, 1, 3)
+        dense = DenseGaussian(system, kem.Observations(panel[key].values))
+        own[key] = dense.smoothed()
+        total += own[key].log_likelihood
+        frame = fitted.smooth(key).to_frame()
+        np.testing.assert_allclose(frame["coefficient_1"], own[key].state_means[:, 1], rtol=1e-6, atol=1e-8)
+    assert fitted.log_likelihood == pytest.approx(total, rel=1e-9)
+
+
+def test_one_step_on_a_panel_is_the_brute_force_maximum():
+    panel = moving_panel()
+    model = kem.LocalLevel(level_cov=kem.Fixed(0.0)) + kem.TimeVaryingRegression()
+    problem, _ = problem_of(model, *panel.series)
+    params = model.start(problem.specification, panel)
+    new = one_step(problem, params)
+    # The noise of each coefficient: the mean of E[w w'] over the steps of both series.
+    squares, count = np.zeros(2), 0
+    for position, one in enumerate(panel):
+        dense = DenseGaussian(params.of_series(position), kem.Observations(one.values)).smoothed()
+        x, cov = dense.state_means, dense.state_cov
+        for t in range(one.n_steps - 1):
+            spread = cov[t + 1, :, t + 1] + cov[t, :, t] - cov[t + 1, :, t] - cov[t, :, t + 1]
+            squares += ((x[t + 1] - x[t]) ** 2 + np.diagonal(spread))[1:]
+            count += 1
+    np.testing.assert_allclose(np.diagonal(new.transition_cov)[-2:], squares / count, rtol=1e-6)
+
+
+def test_the_entries_of_a_panel_are_those_of_its_rows(tmp_path):
+    panel = moving_panel()
+    model = kem.LocalLevel(level_cov=kem.Fixed(0.0)) + kem.TimeVaryingRegression()
+    fitted = kem.fit(model, panel, stopping=kem.Stopping(max_iterations=2))
+    fitted.save(tmp_path / "fit.json")
+    assert kem.load(tmp_path / "fit.json").log_likelihood == fitted.log_likelihood
+    assert fitted.standard_errors.coefficient_1_cov.shape == (1, 1)
+    assert fitted.components(series="a").shape[0] == 25
+    with pytest.raises(kem.InputError, match=r"observations: expected 2 series, as the system has entries, got 1"):
+        kem.kalman_filter(fitted.system, panel["a"])
+    with pytest.raises(kem.InputError, match=r"row_starts: expected numbers that grow from 0 to the 43 entries"):
+        replace(fitted.system, row_starts=(0, 25, 40))
+    with pytest.raises(kem.InputError, match=r"observation_matrix: varies in time, and is known for the rows of"):
+        fitted.forecast(2, series="a", inputs=np.ones((2, 2)))
