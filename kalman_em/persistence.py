@@ -214,7 +214,8 @@ def _encoded_specification(specification: Specification) -> dict[str, Any]:
     node = {
         name: _plain(getattr(specification, name))
         for name in _names(
-            Specification, but=("forms", "slots", "components", "regressions", "dynamics", "series", "rates")
+            Specification,
+            but=("forms", "slots", "components", "regressions", "dynamics", "series", "rates", "row_starts"),
         )
     }
     node["rates"] = [asdict(rate) for rate in specification.rates]
