@@ -72,6 +72,14 @@ class Hard:
     that variances come out too small and means too far apart. With ``Shared(Isotropic())`` and equal known weights a
     mixture is k-means; a hidden Markov model is trained by Viterbi paths.
 
+    Of a state space the most probable states are the smoothed means, and the objective is the log density of data and
+    states together, max over x of log p(y, x), which never falls. What it loses: the spread of the states given the
+    data is left out of every sum, so that variances come out too small, and the smaller they are the less is left of
+    them. Where the noise of states is learnt there is mostly no maximum: the density grows without end while a
+    variance goes to 0, and the run ends, as a rule soon, as ``degenerate_covariance`` with what has collapsed. States
+    all of whose loadings are learnt have no scale of their own, and are refused. It is of use where the noise of the
+    states is known.
+
     References
     ----------
     Celeux and Govaert, A classification EM algorithm for clustering and two stochastic versions, CSDA 14 (1992).

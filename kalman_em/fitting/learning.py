@@ -12,6 +12,7 @@ from kalman_em.em.loop import run_em
 from kalman_em.em.restarts import check_trial_iterations, run_starts
 from kalman_em.em.result import EMIteration, EMResult
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
+from kalman_em.em.variants import Hard
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.reported import check_n_steps, check_reports
 from kalman_em.fitting.starting import check_start, started
@@ -19,6 +20,7 @@ from kalman_em.frames import check_regular, timed, to_panel
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, check_numerics
 from kalman_em.latent.model import LatentModel
 from kalman_em.models.by_series import laid_by_series, shared_by_all, spread_over_series
+from kalman_em.models.hard import HardProblem, has_scale
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
@@ -31,8 +33,14 @@ from kalman_em.systems import LinearGaussianSystem
 from kalman_em.threads import checked_threads
 
 METHODS = ["em", "plain"]
-# Variants of EM that state spaces do not have.
-OF_LATENT_MODELS = ["hard", "annealed", "incremental", "stochastic"]
+# Variants of EM that state spaces do not have, but for the first, which `fit_each` has not.
+HARD = "hard"
+OF_LATENT_MODELS = [HARD, "annealed", "incremental", "stochastic"]
+OF_HARD = "what climbed is the log density of data and smoothed states together"
+NO_SCALE = (
+    "method: hard EM needs states with a scale of their own, as their density grows while they shrink; hold an "
+    "entry of every column of observation_matrix fixed"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +74,15 @@ def learn(
     record_bound: bool = False,
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
-    check_arguments(model, stopping, method, n_starts, trial_iterations)
+    is_hard = isinstance(method, Hard) or (isinstance(method, str) and method == HARD)
+    check_arguments(model, stopping, "plain" if is_hard else method, n_starts, trial_iterations)
     check_numerics(numerics)
     rng, threads = generator(seed), checked_threads(n_threads)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     check_start(specification, start)
-    kind = LeapingProblem if method == "em" else LinearGaussianProblem
+    if is_hard and not has_scale(specification):
+        raise InputError(NO_SCALE)
+    kind = HardProblem if is_hard else LeapingProblem if method == "em" else LinearGaussianProblem
     problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics, threads)
     plain = shared_by_all(specification)
     first = started(specification, spread_over_series(specification, model.start(plain, panel)), start)
@@ -89,6 +100,8 @@ def learn(
             trial_iterations=trial_iterations,
         )
     em = _noted(em, specification, panel)
+    if is_hard:
+        em = replace(em, detail="; ".join(filter(None, (em.detail, OF_HARD))))
     needed = numerics == SQUARE_ROOT or em.switched_at is not None
     return Learnt(specification, panel, em, SQUARE_ROOT if needed else STANDARD)
 
@@ -140,7 +153,8 @@ def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any, trial
         if isinstance(method, str) and method not in OF_LATENT_MODELS:
             raise InputError(unknown_name("method", method, METHODS))
         raise InputError(
-            f"method: expected 'em' or 'plain', got {method!r}; variants of EM are for models that are no state space"
+            f"method: expected 'em' or 'plain' (or, of one fit, 'hard'), got {method!r}; other variants of EM are for "
+            "models that are no state space"
         )
     check_run(stopping, n_starts, trial_iterations)
 
