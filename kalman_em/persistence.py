@@ -20,6 +20,8 @@ from kalman_em.encoding.numbers import as_array, as_nested
 from kalman_em.errors import InputError
 from kalman_em.fitting.latent.kinds import kind_of
 from kalman_em.fitting.latent.latent_fit import LatentFit
+from kalman_em.fitting.learning import Learnt
+from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.result import Fit
 from kalman_em.latent.corpus import Corpus
 from kalman_em.models.rate import Rate
@@ -34,7 +36,7 @@ FORMAT = "kalman_em fit"
 FORMAT_VERSION = 1
 
 
-def save(fitted: Fit | LatentFit, path: str | PathLike[str]) -> None:
+def save(fitted: Fit | LatentFit | PanelFit, path: str | PathLike[str]) -> None:
     """Write a fit with its data, its history and its model as JSON.
 
     The blocks ``parameters`` and ``fit`` are for people who open the file; `load` reads the others. NaN is
@@ -42,7 +44,7 @@ def save(fitted: Fit | LatentFit, path: str | PathLike[str]) -> None:
 
     Parameters
     ----------
-    fitted : Fit or LatentFit
+    fitted : Fit, LatentFit or PanelFit
     path : path
         The file; one that is there is replaced.
 
@@ -65,10 +67,13 @@ def save(fitted: Fit | LatentFit, path: str | PathLike[str]) -> None:
     >>> loaded.params == fitted.params, loaded.log_likelihood == fitted.log_likelihood
     (True, True)
     """
-    if not isinstance(fitted, Fit | LatentFit):
+    if not isinstance(fitted, Fit | LatentFit | PanelFit):
         raise InputError(f"fitted: expected a Fit, got {type(fitted).__name__}")
     file = _path(path)
-    text = laid_out(_encoded_fit(fitted) if isinstance(fitted, Fit) else _encoded_latent(fitted))
+    if isinstance(fitted, PanelFit):
+        text = laid_out(_encoded_many(fitted))
+    else:
+        text = laid_out(_encoded_fit(fitted) if isinstance(fitted, Fit) else _encoded_latent(fitted))
     file.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
@@ -82,7 +87,7 @@ def load(path: str | PathLike[str]) -> Any:
 
     Returns
     -------
-    Fit, or the kind of result that belongs to the model
+    Fit, PanelFit, or the kind of result that belongs to the model
         With its data, its history and its model; nothing is computed anew.
 
     Raises
@@ -116,6 +121,8 @@ def load(path: str | PathLike[str]) -> Any:
         raise InputError(f"{name}: is not JSON ({error})") from error
     _check_ours(document, name)
     try:
+        if "fits" in document:
+            return _decoded_many(document)
         return _decoded_latent(document) if "latent" in document else _decoded_fit(document)
     except KeyError as error:
         raise InputError(f"{name}: the field {error} is missing") from error
@@ -180,6 +187,38 @@ def _encoded_latent(fitted: LatentFit) -> dict[str, Any]:
         "em": _encoded_em(fitted.em),
         "data": _encoded_data(fitted.panel),
     }
+
+
+def _encoded_many(fits: PanelFit) -> dict[str, Any]:
+    alike = ("format", "format_version", "package_version", "model")
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "package_version": VERSION,
+        "model": encoded(fits.model, "model"),
+        "series_name": fits.series_name,
+        "time_name": fits.time_name,
+        "errors": [[encoded_label(key, "series"), reason] for key, reason in fits.errors.items()],
+        "fits": [
+            {"key": encoded_label(key, "series")}
+            | {name: part for name, part in _encoded_fit(fits[key]).items() if name not in alike}
+            for key in fits
+        ],
+    }
+
+
+def _decoded_many(document: dict[str, Any]) -> PanelFit:
+    learnt = {}
+    for node in document["fits"]:
+        one = _decoded_fit(node | {"model": document["model"]})
+        learnt[decoded_label(node["key"])] = Learnt(one.specification, one.panel, one.em, one.numerics)
+    return PanelFit(
+        model=decoded(document["model"], "model"),
+        learnt=learnt,
+        errors={decoded_label(key): reason for key, reason in document["errors"]},
+        series_name=document["series_name"],
+        time_name=document["time_name"],
+    )
 
 
 def _encoded_data(data: Any) -> dict[str, Any]:

@@ -112,6 +112,23 @@ def _columns_as_series(data: Any, columns: Mapping[str, Any]) -> tuple[Panel, Re
     return _panel({name: _seen(whole, k) for k, name in enumerate(whole.names or ())}), {}
 
 
+def wide_columns(data: Any, time: Any, values: Any) -> Panel:
+    """Return the columns of a table as series with all of their rows, gaps at the ends too.
+
+    Raises
+    ------
+    InputError
+        If `data` is no DataFrame, or cannot be read.
+    """
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"wide: expected a DataFrame with one series a column, got {type(data).__name__}")
+    table = to_panel(data, time=time, values=values, allow_unobserved=True).series[0]
+    return Panel(
+        tuple(Observations(column[:, None], index=table.index, names=("value",)) for column in table.values.T),
+        keys=table.names,
+    )
+
+
 def _seen(table: Observations, column: int) -> Observations:
     """Return a column of a table from its first value to its last."""
     seen = np.flatnonzero(~table.is_missing[:, column])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import pandas as pd
 from kalman_em.arrays import as_count
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import InputError, UnknownNameError
+from kalman_em.fitting.gathering import series_of, wide_columns
 from kalman_em.fitting.learning import Learnt
 from kalman_em.fitting.result import Fit
 from kalman_em.fitting.summary import Summary
 from kalman_em.frames import checked_levels
+from kalman_em.leaves import leaf
 from kalman_em.models.model import Model
 from kalman_em.models.titles import model_title
 
@@ -185,6 +188,119 @@ class PanelFit(Mapping[Hashable, Fit]):
         """
         levels = checked_levels(levels)
         return self._long(lambda fitted: fitted.smooth().to_frame(levels=levels))
+
+    def score(
+        self,
+        actual: Any,
+        *,
+        wide: bool = False,
+        time: Hashable | None = None,
+        series: Hashable | None = None,
+        values: Any = None,
+        levels: Any = (80, 95),
+    ) -> pd.DataFrame:
+        """Return how well the forecasts met what came, a row a series: see `Forecast.score`.
+
+        Parameters
+        ----------
+        actual : DataFrame, Panel, or mapping of series
+            What came after the end of each series, laid out as the data of `fit_each`; `wide`, `time`, `series` and
+            `values` are as there. Each series is forecast for as many rows as it has here.
+        levels : sequence of float, or one
+            Levels whose coverage to report, per cent.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by series; with several observed columns a row for each, indexed by series and column. A series
+            without a fit is left out, as `failures` says why.
+
+        Raises
+        ------
+        InputError
+            If `actual` cannot be read, holds a series that was not among the data, has other labels than the forecasts,
+            or the model has inputs.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> jobs = kem.datasets.load("us_employment")[["manufacturing", "construction"]]
+        >>> fits = kem.fit_each(kem.LocalLinearTrend(), jobs[:-12], wide=True)
+        >>> fits.score(jobs[-12:], wide=True)[["n", "coverage_95"]]
+                        n  coverage_95
+        series
+        manufacturing  12        100.0
+        construction   12        100.0
+        """
+        columns = {"inputs": None, "time": time, "series": series, "values": values}
+        came = wide_columns(actual, time, values) if wide else series_of(actual, False, columns, None)[0]
+        scores = {}
+        for key, one in zip(came.keys or (), came, strict=True):
+            if key not in self.errors:
+                ahead = self[key].forecast(one.n_steps)
+                rows = pd.DataFrame(one.values, index=one.index, columns=list(ahead.names))
+                scores[key] = ahead.score(rows, levels=levels)
+        if not scores:
+            raise InputError("actual: expected at least one series that was fitted, got none; see failures()")
+        table = pd.concat(scores.values(), keys=list(scores), names=[self.series_name, "column"])
+        return table.droplevel("column") if all(len(one) == 1 for one in scores.values()) else table
+
+    def plot(self, *, keys: Any = None, steps: int = 0, levels: Any = (95,), last: int | None = None) -> Any:
+        """Draw several series below each other, each as `Fit.plot` does; the axes are returned as an array.
+
+        Parameters
+        ----------
+        keys : sequence, optional
+            Which series; the first six that were fitted when left out.
+        steps : int
+            Rows to forecast.
+        levels : sequence of float, or one
+            Levels of the bands, per cent.
+        last : int, optional
+            Draw only the last rows of the data, this many.
+
+        Raises
+        ------
+        InputError
+            If a key is no series or one without a fit, the series have several columns, or an argument cannot be used.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> jobs = kem.datasets.load("us_employment")[["manufacturing", "construction"]]
+        >>> axes = kem.fit_each(kem.LocalLinearTrend(), jobs, wide=True).plot(steps=12)
+        >>> [ax.get_title() for ax in axes]
+        ['manufacturing', 'construction']
+        """
+        return leaf("plotting").plot_panel(self, keys=keys, steps=steps, levels=levels, last=last)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all fits with their data as one JSON file; `kalman_em.load` reads it back exactly.
+
+        Parameters
+        ----------
+        path : path
+            The file; one that is there is replaced.
+
+        Raises
+        ------
+        InputError
+            If `path` is no path, or the model or a label is of a kind that cannot be read back.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import kalman_em as kem
+        >>> jobs = kem.datasets.load("us_employment")[["manufacturing", "construction"]]
+        >>> fits = kem.fit_each(kem.LocalLevel(), jobs, wide=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fits.save(pathlib.Path(folder) / "jobs.json")
+        ...     kem.load(pathlib.Path(folder) / "jobs.json").params_frame().equals(fits.params_frame())
+        True
+        """
+        leaf("persistence").save(self, path)
 
     def summary(self) -> Summary:
         """Return counts of the stop reasons and failures, and quantiles of the parameters, as a text that prints well.

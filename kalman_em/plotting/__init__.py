@@ -10,6 +10,7 @@ from kalman_em.plotting.climbs import plot_bound, plot_em
 from kalman_em.plotting.factors import plot_loadings
 from kalman_em.plotting.fits import plot_components, plot_fit
 from kalman_em.plotting.mixtures import plot_mixture
+from kalman_em.plotting.panels import plot_panel
 from kalman_em.plotting.regimes import plot_regimes
 from kalman_em.plotting.topics import plot_topics
 
@@ -20,6 +21,7 @@ __all__ = [
     "plot_fit",
     "plot_loadings",
     "plot_mixture",
+    "plot_panel",
     "plot_regimes",
     "plot_signal",
     "plot_topics",
