@@ -77,6 +77,11 @@ def _fit(arguments: argparse.Namespace) -> int:
     say = _nothing if arguments.quiet else _say if arguments.output is None else _say_if_heard
     model = model_named(arguments.model, covariance=arguments.covariance)
     stopping = Stopping(max_iterations=arguments.max_iterations)
+    if arguments.inputs and arguments.forecast:
+        raise InputError(
+            "--forecast: expected no --inputs beside it, as those of the rows ahead are not in the file; use "
+            "`kalman-em forecast` with the parameters that --output leaves and --inputs"
+        )
     table, name = _table(arguments), name_of(arguments.csv)
     data = _data(table)
     with _in_options(name):
@@ -115,6 +120,7 @@ def _table(arguments: argparse.Namespace) -> Table:
         index=arguments.index,
         values=arguments.values,
         series=arguments.series,
+        inputs=arguments.inputs,
         unlabelled=arguments.no_index,
         fill_gaps=arguments.fill_gaps,
         dialect=dialect,
@@ -126,7 +132,8 @@ def _data(table: Table) -> dict[str, Any]:
     """Return a table as the arguments of a fit."""
     frame = table.frame if table.series is None else table.frame.reset_index(drop=table.index is None)
     time = None if table.series is None else table.index
-    return {"data": frame, "time": time, "series": table.series, "values": table.values}
+    columns = {"time": time, "series": table.series, "values": table.values, "inputs": table.inputs or None}
+    return {"data": frame, **columns}
 
 
 @contextmanager

@@ -113,6 +113,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading the file")
     add = group.add_argument
     add("--values", action="append", default=[], type=_names, metavar="COL[,COL]", help="the columns of values")
+    add(
+        "--inputs",
+        action="append",
+        default=[],
+        type=_names,
+        metavar="COL[,COL]",
+        help="the columns of known inputs, for a model with regression",
+    )
     labels = group.add_mutually_exclusive_group()
     labels.add_argument("--index", metavar="COL", help="the column that labels the rows; found when left out")
     labels.add_argument("--no-index", action="store_true", help="no labels: every row is one step")

@@ -27,20 +27,27 @@ class Roles:
 
     Attributes
     ----------
-    values : list of str
+    values, inputs : list of str
     index, series : str, optional
     left_out : list of str
         The others; in brackets why, where nobody asked for it.
     """
 
     values: list[str]
+    inputs: list[str]
     index: str | None
     series: str | None
     left_out: list[str]
 
 
 def assigned(
-    sheet: Sheet, *, index: str | None, values: Sequence[str], series: str | None, unlabelled: bool = False
+    sheet: Sheet,
+    *,
+    index: str | None,
+    values: Sequence[str],
+    series: str | None,
+    inputs: Sequence[str] = (),
+    unlabelled: bool = False,
 ) -> Roles:
     """Return the roles of the columns.
 
@@ -52,15 +59,23 @@ def assigned(
     frame = sheet.frame
     names = [str(name) for name in frame.columns]
     chosen = [name for text in values for name in _split(text, names)]
-    for option, wanted in (("--values", chosen), ("--index", [index]), ("--series", [series])):
+    known = [name for text in inputs for name in _split(text, names)]
+    for option, wanted in (("--values", chosen), ("--inputs", known), ("--index", [index]), ("--series", [series])):
         for name in wanted:
             if name is not None and name not in names:
                 raise InputError(f"{option}: {_unknown(name, names)}")
-    _check_one_role(chosen, index, series)
+    _check_one_role(chosen, known, index, series)
     if index is None and not unlabelled:
-        index = _found_index(sheet, {*chosen, series}, series)
-    others = [name for name in names if name not in (index, series)]
+        index = _found_index(sheet, {*chosen, *known, series}, series)
+    others = [name for name in names if name not in (index, series, *known)]
     columns = chosen or [name for name in others if name != sheet.row_numbers and _is_of_values(sheet, name)]
+    for name in known:
+        check_numbers(sheet, name)
+        if frame[name].isna().any():
+            line = sheet.lines[int(frame[name].isna().to_numpy().argmax())]
+            raise InputError(
+                f"--inputs: expected a known value of {name!r} in every row, got an empty field in line {line}"
+            )
     for name in columns:
         check_numbers(sheet, name)
         if frame[name].isna().all():
@@ -68,7 +83,7 @@ def assigned(
     if not columns:
         raise InputError(_no_values(sheet, others, index, series))
     left_out = [name if chosen else f"{name} ({_why(sheet, name)})" for name in others if name not in columns]
-    return Roles(values=columns, index=index, series=series, left_out=left_out)
+    return Roles(values=columns, inputs=known, index=index, series=series, left_out=left_out)
 
 
 def check_numbers(sheet: Sheet, name: str) -> None:
@@ -119,9 +134,9 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     return f"no column is called {name!r}{hint}; expected one of: {', '.join(names[:MOST_NAMES])}{more}"
 
 
-def _check_one_role(values: Sequence[str], index: str | None, series: str | None) -> None:
+def _check_one_role(values: Sequence[str], inputs: Sequence[str], index: str | None, series: str | None) -> None:
     roles: dict[str, str] = {}
-    for option, names in (("--index", [index]), ("--series", [series]), ("--values", values)):
+    for option, names in (("--index", [index]), ("--series", [series]), ("--values", values), ("--inputs", inputs)):
         for name in names:
             if name in roles:
                 raise InputError(f"{option}: column {name!r} is already used by {roles[name]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,8 @@ class Table:
         Rows labelled; the columns of values and, in a panel, that of the series.
     values : list of str
         The columns of values.
+    inputs : list of str
+        The columns of known inputs.
     index : str, optional
         The column that became the labels.
     series : str, optional
@@ -42,11 +44,14 @@ class Table:
     index: str | None
     series: str | None
     left_out: list[str]
+    inputs: list[str] = field(default_factory=list)
     n_filled: int = 0
 
     def describe(self) -> str:
         """Return one line on what was read."""
         parts = [f"{len(self.frame)} rows", self._labels(), f"values {', '.join(self.values)}"]
+        if self.inputs:
+            parts.append(f"inputs {', '.join(self.inputs)}")
         if self.series is not None:
             parts.append(f"{self.frame[self.series].nunique()} series by {self.series}")
         if self.n_filled:
@@ -68,6 +73,7 @@ def read_table(
     index: str | None = None,
     values: Sequence[str] = (),
     series: str | None = None,
+    inputs: Sequence[str] = (),
     unlabelled: bool = False,
     fill_gaps: bool = False,
     dialect: Dialect | None = None,
@@ -77,8 +83,8 @@ def read_table(
 
     The labels are in the column `index`; without it in the first column (that of the series aside), if that is
     called date, year or the like, or holds dates or growing whole numbers, and is not one of `values`. `unlabelled`
-    has none. The values are `values`, or else every other column of numbers. `fill_gaps` puts an empty row wherever
-    a regular step was skipped.
+    has none. The values are `values`, or else every other column of numbers that is not one of `inputs`. `fill_gaps`
+    puts an empty row wherever a regular step was skipped.
 
     Raises
     ------
@@ -90,14 +96,15 @@ def read_table(
     """
     dialect = Dialect() if dialect is None else dialect
     sheet = read_sheet(read_text(source, encoding), name_of(source), dialect)
-    roles = assigned(sheet, index=index, values=values, series=series, unlabelled=unlabelled)
+    roles = assigned(sheet, index=index, values=values, series=series, inputs=inputs, unlabelled=unlabelled)
     if roles.series is not None and sheet.frame[roles.series].isna().any():
         line = sheet.lines[int(sheet.frame[roles.series].isna().to_numpy().argmax())]
         raise InputError(
             f"column {roles.series!r}: expected the name of a series in every row, got an empty field or NA in "
             f"line {line}"
         )
-    frame = sheet.frame[roles.values if roles.series is None else [roles.series, *roles.values]]
+    kept = [*([] if roles.series is None else [roles.series]), *roles.values, *roles.inputs]
+    frame = sheet.frame[kept]
     if roles.index is not None:
         frame = frame.set_axis(labels_of(sheet.frame[roles.index], sheet.lines), axis=0)
     elif fill_gaps:
@@ -106,6 +113,7 @@ def read_table(
     return Table(
         frame=regular,
         values=roles.values,
+        inputs=roles.inputs,
         index=roles.index,
         series=roles.series,
         left_out=roles.left_out,

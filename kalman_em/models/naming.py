@@ -21,6 +21,7 @@ from kalman_em.models.intervention import Intervention
 from kalman_em.models.local_level import LocalLevel
 from kalman_em.models.local_linear_trend import LocalLinearTrend
 from kalman_em.models.model import Model
+from kalman_em.models.regression import Regression, TimeVaryingRegression
 from kalman_em.models.seasonal import Seasonal
 from kalman_em.models.smooth_trend import SmoothTrend
 from kalman_em.models.vector_autoregression import VectorAutoregression
@@ -34,6 +35,8 @@ MODELS: dict[str, type[Any]] = {
     "cycle": Cycle,
     "autoregression": Autoregression,
     "intervention": Intervention,
+    "regression": Regression,
+    "time-varying-regression": TimeVaryingRegression,
     "vector-autoregression": VectorAutoregression,
     "dynamic-factor": DynamicFactor,
 }
