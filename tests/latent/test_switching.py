@@ -113,6 +113,9 @@ def test_regimes_that_do_not_differ_leave_nothing_to_approximate(switching, appr
     means, covs, lags = smoothed.smoothed_means, smoothed.smoothed_covs, smoothed.lag_one_covs
     cross = (lags[: len(means) - 1] + means[1:, :, None] * means[:-1, None, :]).sum(axis=0)
     np.testing.assert_allclose(expectations.transitions.cross.sum(axis=0)[:, :2], cross, rtol=1e-9)
+    moved = expectations.transitions
+    np.testing.assert_allclose(moved.regressors.sum(axis=0)[2], [*means[:-1].sum(axis=0), 39.0], rtol=1e-9)
+    np.testing.assert_allclose(moved.cross.sum(axis=0)[:, 2], means[1:].sum(axis=0), rtol=1e-9)
     rows = stack_rows([kem.Observations(values)])
     filled, variances = impute_rows(lay(system, rows), rows, means, covs)
     seen = ~np.isnan(values).all(axis=1)
