@@ -112,6 +112,9 @@ def solve_each(matrices: Array, right: Array) -> Array:
     """Return what `solve_symmetric` gives for every matrix (N, n, n) with its right side (N, n, k)."""
     if matrices.shape[-1] == 0:
         return right
+    if matrices.shape[-1] == 1:
+        positive = matrices > 0.0
+        return np.where(positive, right / np.where(positive, matrices, 1.0), 0.0)
     diagonals = np.diagonal(matrices, axis1=1, axis2=2)
     scale = np.where(diagonals > 0.0, 1.0 / np.sqrt(np.where(diagonals > 0.0, diagonals, 1.0)), 0.0)[:, :, None]
     scaled, scaled_right = symmetrised(matrices * scale * np.swapaxes(scale, 1, 2)), right * scale

@@ -100,3 +100,8 @@ def test_what_has_a_cholesky_factor_but_is_nearly_singular_is_solved_without_its
     nearly = np.array([[1.0, 1.0], [1.0, 1.0 + 4e-16]])
     assert np.linalg.cholesky(nearly)[1, 1] > 0.0
     np.testing.assert_allclose(solve_symmetric(nearly, np.ones((2, 1))), [[0.5], [0.5]], rtol=1e-12)
+
+
+def test_a_single_equation_is_a_quotient_and_one_without_weight_says_nothing():
+    found = solve_each(np.array([2.0, 0.0, 1e-200]).reshape(3, 1, 1), np.array([[[3.0, -1.0]]] * 3))
+    np.testing.assert_allclose(found[:, 0], [[1.5, -0.5], [0.0, 0.0], [3e200, -1e200]], rtol=1e-15)
