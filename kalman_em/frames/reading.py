@@ -98,7 +98,8 @@ def input_rows(inputs: Any, index: pd.Index[Any], *, labelled: bool = True) -> A
     Parameters
     ----------
     inputs : array_like of shape (T,) or (T, k), Series or DataFrame
-        One row a label; True and False count as 1 and 0.
+        One row a label; a longer Series or DataFrame that has every label is chosen from by label. True and False count
+        as 1 and 0.
     index : pandas Index
         The labels of the rows.
     labelled : bool
@@ -117,6 +118,7 @@ def input_rows(inputs: Any, index: pd.Index[Any], *, labelled: bool = True) -> A
                 f"inputs: have labels (the first is {shown(frame.index[0])}), but the rows have none; pass "
                 "inputs.to_numpy()"
             )
+        frame = _chosen_rows(frame, index) if labelled else frame
         same_labels(frame.index, index, "inputs")
         rows = table_floats(frame, list(frame.columns), "inputs", flags=True)
         names = [repr(column) for column in frame.columns]
@@ -127,6 +129,13 @@ def input_rows(inputs: Any, index: pd.Index[Any], *, labelled: bool = True) -> A
         raise InputError(f"inputs: expected {len(index)} rows, one a row of data, got {len(rows)}")
     _check_inputs_known(rows, names, index)
     return rows
+
+
+def _chosen_rows(frame: pd.DataFrame, index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the rows of `frame` labelled as in `index` if it is longer and has each of them once; else all."""
+    if len(frame) <= len(index) or not frame.index.is_unique or not index.isin(frame.index).all():
+        return frame
+    return frame.loc[index]
 
 
 def _from_plain(data: Any, inputs: Any, obs_dim: int | None) -> Panel:

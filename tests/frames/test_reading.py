@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import kalman_em as kem
 from kalman_em import datasets
 from kalman_em.errors import InputError
 from kalman_em.frames import input_rows, to_panel
@@ -457,3 +458,27 @@ def test_the_advice_on_time_stamps_is_for_the_frame_at_hand(times, ids, said):
         frame["id"] = list(ids)
     with pytest.raises(InputError, match=said):
         to_panel(frame, time="t", series=None if ids is None else "id")
+
+
+def test_longer_labelled_inputs_are_chosen_by_label() -> None:
+    weeks = pd.date_range("2024-01-06", periods=6, freq="W-SAT")
+    known = pd.DataFrame({"u": np.arange(6.0)}, index=weeks)
+    assert input_rows(known, weeks[2:4]).tolist() == [[2.0], [3.0]]
+    with pytest.raises(InputError, match="inputs: expected the same labels, got 2024-01-06 where 2024-01-20"):
+        input_rows(known.drop(index=weeks[3]), weeks[2:4])
+    with pytest.raises(InputError, match="inputs: "):
+        input_rows(pd.concat([known, known[2:3]]), weeks[2:4])
+    with pytest.raises(InputError, match="inputs: expected 2 rows, got 6"):
+        input_rows(known.reset_index(drop=True), pd.RangeIndex(2), labelled=False)
+
+
+def test_inputs_of_past_and_future_in_one_table_serve_fit_and_forecast() -> None:
+    index = pd.period_range("2020-01", periods=40, freq="M")
+    rng = np.random.default_rng(0)
+    known = pd.Series(rng.normal(size=40), index=index, name="u")
+    data = 2.0 * known[:36] + rng.normal(size=36)
+    model, few = kem.LocalLevel() + kem.Regression(), kem.Stopping(max_iterations=20)
+    fitted = kem.fit(model, data, inputs=known, stopping=few)
+    same = kem.fit(model, data, inputs=known[:36], stopping=few)
+    assert fitted.log_likelihood == same.log_likelihood
+    np.testing.assert_array_equal(fitted.forecast(4, inputs=known).means, same.forecast(4, inputs=known[36:]).means)
