@@ -36,7 +36,11 @@ MOST_FINISHED = 4
 # A start is as good as the best if its log-likelihood is lower by no more than this.
 AS_GOOD = 1e-3
 # Runs that ended so have no maximum to compare.
-WITHOUT_MAXIMUM = (kem.StopReason.degenerate_covariance, kem.StopReason.unobservable_start)
+WITHOUT_MAXIMUM = (
+    kem.StopReason.degenerate_covariance,
+    kem.StopReason.unobservable_start,
+    kem.StopReason.objective_fell,
+)
 
 
 class QuickProblem(LeapingProblem):
