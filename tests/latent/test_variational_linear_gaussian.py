@@ -9,6 +9,7 @@ from scipy import integrate, special, stats
 
 import kalman_em as kem
 from kalman_em.frames import to_panel
+from kalman_em.latent.variational_system_ahead import moved_on
 from kalman_em.latent.variational_system_bound import divergence, evidence_bound, expected_log_joint
 from kalman_em.latent.variational_system_m_step import _Search, best_coefficients, best_precisions, raised
 from kalman_em.latent.variational_system_params import SystemPrior, VariationalSystem, gamma_divergence
@@ -392,6 +393,19 @@ def test_one_step_ahead_has_the_moments_of_draws():
     np.testing.assert_allclose(rows.mean(axis=0), ahead.means[0], atol=0.02 * sds.max())
     np.testing.assert_allclose(np.cov(rows.T) / np.outer(sds, sds), ahead.covs[0] / np.outer(sds, sds), atol=0.03)
     np.testing.assert_allclose(np.cov(x.T), ahead.state_covs[0], atol=0.03 * ahead.state_covs[0].max())
+
+
+def test_the_next_state_has_the_moments_of_draws_where_little_is_known():
+    params, rng, n = posterior(2, 3), np.random.default_rng(0), 200_000
+    mean, cov = np.array([2.0, -1.0]), np.array([[0.5, 0.2], [0.2, 0.4]])
+    x = rng.multivariate_normal(mean, cov, n)
+    F = params.transition_means + rng.multivariate_normal(np.zeros(2), params.transition_cov, (n, 2))
+    after = np.einsum("nij,nj->ni", F, x) + rng.standard_normal((n, 2))
+    expected, spread, cross = moved_on(params, mean, cov)
+    np.testing.assert_allclose(after.mean(axis=0), expected, atol=0.02)
+    np.testing.assert_allclose(np.cov(after.T), spread, atol=0.04)
+    np.testing.assert_allclose((after - expected).T @ (x - mean) / n, cross, atol=0.02)
+    assert spread[0, 0] > 1.5 + (params.transition_means @ cov @ params.transition_means.T)[0, 0]
 
 
 def test_a_panel_of_labelled_series(tmp_path):

@@ -162,6 +162,13 @@ def test_a_learnt_noise_of_the_states_collapses_and_is_named():
     assert np.isfinite(fitted.log_likelihood)
 
 
+def test_a_learnt_covariance_that_has_lost_a_direction_ends_the_run():
+    problem, system = problem_of(kem.LocalLevel(), tracked())
+    problem.e_step(system.replaced(transition_cov=np.array([[1.0, 0.9], [0.9, 1.0]])))
+    with pytest.raises(kem.NumericalError, match="transition_cov has collapsed"):
+        problem.e_step(system.replaced(transition_cov=np.array([[1.0, 1.0 - 1e-10], [1.0 - 1e-10, 1.0]])))
+
+
 def test_states_without_a_scale_are_refused():
     with pytest.raises(kem.InputError, match="scale of their own"):
         kem.fit(kem.LinearGaussian(1, 2), tracked(), method="hard")
