@@ -213,7 +213,8 @@ def settle(
             for j in range(len(size)):
                 spreads.covs[i, j], spreads.next_covs[i, j] = covs[i, j], next_covs[i, j]
                 spreads.lag_one_covs[i, j] = lag_one_covs[i, j]
-        settle_spread(size, transitions.matrix[f], q, spreads)
+        # An int64 for sure: a first value known to the compiler would be a type of its own.
+        settle_spread(size, transitions.matrix[f], q + 0, spreads)
         for i in range(len(size)):
             for j in range(len(size)):
                 covs[i, j], next_covs[i, j], lag_one_covs[i, j] = 0.0, 0.0, 0.0
