@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from statsmodels.tsa.statespace.initialization import Initialization
 from support.learning import one_step, plain_em, problem_of
 
 import kalman_em as kem
-from kalman_em import Diagonal, Full, LowRank
+from kalman_em import Diagonal, Fixed, Full, LowRank
 from kalman_em.fitting.starting import started
 from kalman_em.models.loadings import triangular
 
@@ -234,3 +236,18 @@ def test_it_stands_beside_coefficients_that_move():
     H = fitted.system.observation_matrix
     assert H.shape == (37, 3, 7)
     assert np.ptp(H[:, :, 3], axis=0).max() == 0.0
+
+
+def test_units_change_neither_the_maximum_nor_when_it_is_reached():
+    model = kem.LocalLevel(level_cov=LowRank(1), observation_cov=Diagonal())
+    ours, small = (kem.fit(model, unit * columns(40, 10)) for unit in (1.0, 1e-6))
+    assert abs(small.em.n_iterations - ours.em.n_iterations) <= 2
+    np.testing.assert_allclose(small.params.level_loadings, 1e-6 * ours.params.level_loadings, rtol=1e-5)
+    # The constants of the columns have no unit that loadings could be measured by.
+    model, changes = kem.LocalLevel(level_cov=LowRank(1), observation_cov=Fixed(R)), []
+    for unit in (1.0, 1e-6):
+        one = kem.Observations(unit * columns(40, 10))
+        problem, _ = problem_of(replace(model, observation_cov=Fixed(unit**2 * R)), one)
+        start = model.start(problem.specification, kem.Panel([one]))
+        changes.append(problem.parameter_change(start, one_step(problem, start)))
+    assert changes[1] == pytest.approx(changes[0], rel=1e-6)
