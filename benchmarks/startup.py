@@ -23,8 +23,8 @@ FITS = {
     "LocalLevel": f"kem.fit(kem.LocalLevel(), {NILE})",
     "LocalLevel + Seasonal(12)": f"kem.fit(kem.LocalLevel() + kem.Seasonal(12), {NILE})",
     "LinearGaussian(4, 2)": f"kem.fit(kem.LinearGaussian(4, 2), {TWO}, stopping=kem.Stopping(max_iterations=50))",
-    "ConstantVelocity(2)": f"kem.fit(kem.ConstantVelocity(2), {TWO})",
-    "LocalLevel, fit_each": f"kem.fit_each(kem.LocalLevel(), {TWO})",
+    "ConstantVelocity(dim=2)": f"kem.fit(kem.ConstantVelocity(dim=2), {TWO})",
+    "LocalLevel, fit_each": f"kem.fit_each(kem.LocalLevel(), {TWO}, wide=True)",
     "GaussianMixture(2)": f"kem.fit(kem.GaussianMixture(2), {TWO}, seed=0)",
     "GaussianHMM(2)": f"kem.fit(kem.GaussianHMM(2), {TWO}, seed=0)",
 }
