@@ -39,6 +39,8 @@ REFUSALS = {
     "no start with every eigenvalue of the Stationary() blocks inside": "no stationary start known",
     "has no observed value": "a column without a value",
     "given, but the model has no input matrix": "inputs without a matrix for them",
+    "needs the inputs of a step before the first row": "inputs before the first row",
+    "have free coefficients but no noise enters them": "free coefficients without noise",
 }
 FAULTS = (
     "fall",

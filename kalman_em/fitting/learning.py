@@ -52,6 +52,12 @@ class Learnt:
     em: EMResult[LinearGaussianSystem]
     numerics: str = STANDARD
 
+    @classmethod
+    def by(cls, specification: Specification, panel: Panel, em: EMResult[LinearGaussianSystem], asked: str) -> Learnt:
+        """Return the parts with the arithmetic that was `asked` for, or gone over to."""
+        needed = asked == SQUARE_ROOT or em.switched_at is not None
+        return cls(specification, panel, em, SQUARE_ROOT if needed else STANDARD)
+
 
 def learn(
     model: Model,
@@ -102,8 +108,7 @@ def learn(
     em = _noted(em, specification, panel)
     if is_hard:
         em = replace(em, detail="; ".join(filter(None, (em.detail, OF_HARD))))
-    needed = numerics == SQUARE_ROOT or em.switched_at is not None
-    return Learnt(specification, panel, em, SQUARE_ROOT if needed else STANDARD)
+    return Learnt.by(specification, panel, em, numerics)
 
 
 def _noted(

@@ -73,7 +73,7 @@ class PanelFit(Mapping[Hashable, Fit]):
             shown = ", ".join(map(repr, list(self.learnt)[:10])) + (", ..." if len(self.learnt) > 10 else "")
             raise UnknownNameError(f"series: no series is called {key!r}; expected one of: {shown}")
         one = self.learnt[key]
-        return Fit(model=self.model, specification=one.specification, panel=one.panel, em=one.em)
+        return Fit(model=self.model, specification=one.specification, panel=one.panel, em=one.em, numerics=one.numerics)
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self.learnt)

@@ -14,6 +14,7 @@ from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.learning import Learnt, learn, stated
 from kalman_em.fitting.starting import check_start, started
+from kalman_em.inference.numerics import AUTO
 from kalman_em.inference.rows import stack_rows
 from kalman_em.inference.stacks import StackedRows, stacked
 from kalman_em.models.leading import rows_of, with_leading_rows
@@ -163,7 +164,7 @@ def _group(settings: Settings, group: Sequence[Begun], told: Callable[[int], obj
             found.append(_climbed_alone(settings, one))
         else:
             # The layout of the first stands for all: one specification in memory, not one a series.
-            found.append(Learnt(first.specification, one.panel, outcome))
+            found.append(Learnt.by(first.specification, one.panel, outcome, AUTO))
     return found
 
 
@@ -177,7 +178,7 @@ def _climbed_alone(settings: Settings, one: Begun) -> Learning:
         em = run_em(_problem(settings, one), one.start, stopping=settings.stopping)
     except ERRORS as error:
         return _reason(error)
-    return Learnt(one.specification, one.panel, em)
+    return Learnt.by(one.specification, one.panel, em, AUTO)
 
 
 def _alone(settings: Settings, panel: Panel) -> Learning:

@@ -33,7 +33,7 @@ from kalman_em.inference.kernel_arrays import (
     Spreads,
     Transitions,
 )
-from kalman_em.inference.numerics import LOST_IN_SMOOTHING
+from kalman_em.inference.numerics import LOST_DIGITS, LOST_IN_SMOOTHING
 from kalman_em.inference.spreads import spread_of_step
 from kalman_em.inference.steady import has_settled
 from kalman_em.inference.steady_means import smooth_steady
@@ -211,7 +211,7 @@ def move_back(
         and transitions.noise_index[t] == place[GAIN_Q]
         and not is_diffuse
     )
-    if not is_same and not new_gain(size, t, transitions, filtered, space):
+    if not is_same and not new_gain(size, t, transitions, filtered, next_cov, space):
         return UNRESOLVED
     move_mean(
         size, space.gain, filtered.filtered_means[t], filtered.predicted_means[t + 1], next_mean, mean, space.work
@@ -226,7 +226,7 @@ def move_back(
         place[IS_STEADY] = 1
     grown = growth(size, space.gain, space.deviations, space.precisions, space.signs, t, space.watch, space.work)
     if is_diffuse:
-        if grown > LOST_IN_SMOOTHING:
+        if grown > LOST_IN_SMOOTHING or have_cancelled(size, space.work[space.work.shape[0] - 1], cov):
             place[HAS_LOST] = 1
         return RESOLVED
     # More data never leave more variance: where they seem to, it is rounding, whatever the watch says.
@@ -245,6 +245,15 @@ def has_vanished(size: Size, filtered_cov: Array, cov: Array) -> bool:
     is_lost = False
     for i in range(len(size)):
         is_lost = is_lost or (filtered_cov[i, i] > LOST_IN_SMOOTHING * cov[i, i] and cov[i, i] != 0.0)
+    return is_lost
+
+
+@inlined
+def have_cancelled(size: Size, peaks: Array, cov: Array) -> bool:
+    """Whether smoothed variances are rounding of the `peaks` that they came from, or below 0."""
+    is_lost = False
+    for i in range(len(size)):
+        is_lost = is_lost or cov[i, i] < 0.0 or peaks[i] > LOST_DIGITS * cov[i, i] > 0.0
     return is_lost
 
 

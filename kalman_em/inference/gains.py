@@ -15,7 +15,9 @@ FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY, IS_WATCHED, H
 
 
 @inlined
-def new_gain(size: Size, t: int, transitions: Transitions, filtered: Filtered, space: BackwardSpace) -> bool:
+def new_gain(
+    size: Size, t: int, transitions: Transitions, filtered: Filtered, next_cov: Array, space: BackwardSpace
+) -> bool:
     """Find the gain of the step back to row t by updates; return whether x[t] is determined at all."""
     place = space.place
     k, f, q = filtered.cov_index[t], transitions.matrix_index[t], transitions.noise_index[t]
@@ -35,6 +37,7 @@ def new_gain(size: Size, t: int, transitions: Transitions, filtered: Filtered, s
         space.upper[q],
         space.pivots[q],
         filtered.filtered_covs[k],
+        next_cov,
         space.factor,
         n_columns,
         space.lossless[0],

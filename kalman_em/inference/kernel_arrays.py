@@ -251,5 +251,5 @@ def spreads_space(d: int, n_steps: int, n_observed: int) -> Spreads:
 
 
 def empty_work(d: int) -> Array:
-    """Return scratch space for the single steps."""
-    return np.empty((max(d, 3), d))
+    """Return scratch space for the single steps; `smooth_step` leaves in its last row what it says."""
+    return np.empty((max(d, 3) + 1, d))

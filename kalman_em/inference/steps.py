@@ -351,6 +351,7 @@ def smooth_step(
     upper: Array,
     pivots: Array,
     filtered_cov: Array,
+    next_cov: Array,
     factor: Array,
     n_columns: int,
     lossless: float,
@@ -363,11 +364,13 @@ def smooth_step(
     x[t+1] = F x[t] + c + w, w ~ N(0, Q), is an observation of x[t]. With Q = U D U' and `rows` = U^-1 F it is d
     independent scalar observations, so neither Q nor a predicted covariance is inverted: both may be singular.
     Fills `smoother_gain` G, with E[x[t] | x[t+1], y[0..t]] = m + G (x[t+1] - F m - c), and `cov` with
-    Cov[x[t] | x[t+1], y[0..t]]. The factor is consumed.
+    Cov[x[t] | x[t+1], y[0..t]]. The factor is consumed. The last row of `work` takes the largest variances that a
+    diffuse direction left on the way, with `next_cov` for what is known of x[t+1]: others may cancel them.
     """
     d = len(size)
-    gain, row, weights = work[0], work[1], work[2]
+    gain, row, weights, peaks = work[0], work[1], work[2], work[work.shape[0] - 1]
     for i in range(d):
+        peaks[i] = 0.0
         for j in range(d):
             cov[i, j] = filtered_cov[i, j]
             smoother_gain[i, j] = 0.0
@@ -379,6 +382,8 @@ def smooth_step(
         if s > 0.0:
             n_columns = reduce_factor(size, factor, n_columns, weights)
             joseph(size, h, gain, pivots[i], cov, row)
+            for k in range(d):
+                peaks[k] = max(peaks[k], gain[k] * gain[k] * (pivots[i] + next_cov[i, i]))
         else:
             s = regular_gain(size, h, pivots[i], cov, filtered_cov, gain)
             if s <= 0.0:

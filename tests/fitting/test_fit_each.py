@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import kalman_em as kem
 from kalman_em.fitting import together
+from kalman_em.fitting.learning import Learnt
 
 BRIEF = kem.Stopping(max_iterations=40)
 
@@ -273,3 +276,12 @@ def test_a_fit_that_ran_away_is_not_among_the_quantiles():
     assert "quantiles of the 6 that converged" in text
     expected = fits.params_frame().drop(index="flat")["log_likelihood"].quantile(0.95)
     assert f"{expected:.5g}" in text
+
+
+def test_a_series_that_went_over_to_square_roots_says_so():
+    values = np.random.default_rng(0).normal(size=(20, 1)).cumsum(axis=0)
+    fits = kem.fit_each(kem.LocalLevel(), {"a": values}, stopping=kem.Stopping(max_iterations=3))
+    one = fits.learnt["a"]
+    assert fits["a"].numerics == Learnt.by(one.specification, one.panel, one.em, "auto").numerics == "standard"
+    switched = Learnt.by(one.specification, one.panel, replace(one.em, switched_at=1), "auto")
+    assert replace(fits, learnt={"a": switched})["a"].numerics == "square_root"
