@@ -33,7 +33,12 @@ class Climb(Protocol[Params, Expectations]):
 
 
 # Ends at which the height of the log-likelihood says nothing, or a part of the model has gone.
-RUNAWAY = (StopReason.degenerate_covariance, StopReason.unobservable_start, StopReason.empty_component)
+RUNAWAY = (
+    StopReason.degenerate_covariance,
+    StopReason.unobservable_start,
+    StopReason.empty_component,
+    StopReason.objective_fell,
+)
 
 
 def run_starts(
@@ -51,7 +56,7 @@ def run_starts(
 
     The best run is the one with the highest log-likelihood. Runs that ended with a degenerate covariance or an
     unobservable start come after all others, as there the likelihood can grow without bound, so its height says
-    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1); so do those that lost a component.
+    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1); so do those that lost a component, and those whose objective fell, which is then one of lost digits.
 
     Parameters
     ----------

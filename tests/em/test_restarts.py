@@ -50,6 +50,23 @@ def test_a_start_that_fails_is_recorded():
     np.testing.assert_array_equal(np.isnan(best.start_log_likelihoods), [False, True, False])
 
 
+class LosesItsDigits(Peaks):
+    """Above 20 the objective grows until it falls."""
+
+    def e_step(self, x):
+        peak, height = super().e_step(x)
+        return peak, height - 100.0 if 20.0 < x and abs(x - peak) < 1e-2 else height
+
+
+def test_a_run_whose_objective_fell_is_best_only_if_all_are():
+    best, outcomes = run_starts(LosesItsDigits(), [30.2, 1.2])
+    assert outcomes[0].stop_reason is StopReason.objective_fell
+    assert outcomes[0].log_likelihood > best.log_likelihood
+    assert best.params == pytest.approx(1.0, rel=1e-4)
+    best, _ = run_starts(LosesItsDigits(), [30.2, 40.2])
+    assert best.stop_reason is StopReason.objective_fell
+
+
 def test_a_degenerate_run_is_best_only_if_all_are():
     best, _ = run_starts(Peaks(), [60.2, 1.2, 70.2])
     assert best.params == pytest.approx(1.0, rel=1e-4)
