@@ -56,7 +56,8 @@ def run_starts(
 
     The best run is the one with the highest log-likelihood. Runs that ended with a degenerate covariance or an
     unobservable start come after all others, as there the likelihood can grow without bound, so its height says
-    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1); so do those that lost a component, and those whose objective fell, which is then one of lost digits.
+    nothing (Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.1); so do those that lost a component,
+    and those whose objective fell: its height there is one of lost digits.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class LosesItsDigits(Peaks):
 
     def e_step(self, x):
         peak, height = super().e_step(x)
-        return peak, height - 100.0 if 20.0 < x and abs(x - peak) < 1e-2 else height
+        return peak, height - 100.0 if x > 20.0 and abs(x - peak) < 1e-2 else height
 
 
 def test_a_run_whose_objective_fell_is_best_only_if_all_are():
