@@ -54,7 +54,8 @@ def filter_steady(
     errors = space.errors
     ahead, following, updated = local(size, space.ahead), local(size, space.work[0]), local(size, space.work[1])
     constant = _prepare(size, F, h, m, gains, precisions, pushed, coupling)
-    transition = local(size, space.cov)
+    # Not in `space.cov`: of many states it holds the covariance that the filter goes on from.
+    transition = local(size, space.factor)
     for i in range(d):
         total = offset[offset_index[t - 1], i]
         for j in range(d):

@@ -172,7 +172,7 @@ def test_variances_that_rounding_made_negative_are_zero():
         (lambda: Scaled([1.0, 2.0]), r"Scaled: expected a basis of shape \(q, q\) or \(T, q, q\), got \(2,\)"),
         (lambda: Scaled(np.eye(2), name="2q"), "Scaled: expected a name"),
         (lambda: Known([[1.0, -1.0]]), "Known: expected variances, none of them negative, got -1"),
-        (lambda: Known([1.0, 2.0]), r"Known: expected shape \(T, q\) or \(T, q, q\)"),
+        (lambda: Known(2.0), r"Known: expected shape \(T, q\) or \(T, q, q\)"),
         (lambda: Known(np.ones((5, 2))).check_covariance(3, "R"), r"R: expected Known values of shape \(T, 3\)"),
         (
             lambda: Pattern([["a", "b"], ["c", "a"]]).check_covariance(2, "R"),

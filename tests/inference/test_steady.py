@@ -64,8 +64,9 @@ def test_frozen_equals_full(d, p, options):
     assert len(quick.filtered_covs) < T / 2
 
 
-def test_a_gap_begins_anew_and_converges_again():
-    quick = check(*draw(2, 2, 2, missing_rows=(150, 151, 152)))
+@pytest.mark.parametrize("d", [2, 6])
+def test_a_gap_begins_anew_and_converges_again(d):
+    quick = check(*draw(2, d, 2, missing_rows=(150, 151, 152)))
     assert 20 < len(quick.filtered_covs) < T / 2
     # A row of its own inside the gap and after it, but not in the long runs beside it.
     index = quick.cov_index

@@ -255,8 +255,8 @@ def test_annealing_finds_the_best_maximum_from_starts_where_em_does_not():
         (lambda: kem.Stochastic(exponent=0.5), "exponent"),
         (lambda: kem.Stochastic(tolerance=float("nan")), "tolerance"),
         (lambda: kem.fit(kem.GaussianMixture(2), blobs(), method="hardd"), "did you mean 'hard'"),
-        (lambda: kem.fit(kem.LocalLevel(), [1.0, 2.0, 3.0], method="hard"), "method"),
-        (lambda: kem.fit(kem.LocalLevel(), [1.0, 2.0, 3.0], method=kem.Hard()), "method"),
+        (lambda: kem.fit(kem.LocalLevel(), [1.0, 2.0, 3.0], method="annealed"), "method"),
+        (lambda: kem.fit(kem.LocalLevel(), [1.0, 2.0, 3.0], method=kem.Incremental(2)), "method"),
     ],
 )
 def test_what_makes_no_sense_is_refused(build, said):
