@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ def fit_each(
     several, errors = series_of(panel, wide, columns, obs_dim)
     keys, found = list(several.keys or ()), several.series
     learnt: dict[Hashable, Learnt] = {}
+    interpreter = Lock() if threads > 1 else None
     with progress_bar(len(found), "fit_each", "series", shown=progress) as bar:
 
         def told(n: int) -> None:
@@ -104,7 +106,7 @@ def fit_each(
 
         def work(chunk: range) -> list[Learnt | str]:
             at = slice(chunk.start, chunk.stop)
-            return learn_together(settings, keys[at], found[at], told)
+            return learn_together(settings, keys[at], found[at], told, interpreter)
 
         chunks = chunks_of(len(found))
         for chunk, results in zip(chunks, shared_out(work, chunks, threads), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -29,6 +30,8 @@ from kalman_em.systems import LinearGaussianSystem
 
 # Series that climb together: enough for the cost of a step in Python to be shared, few enough to share among threads.
 TOGETHER = 512
+# Steps of a series with fewer rows are spent in the interpreter, which threads would only take from each other.
+SHORT = 5000
 
 # What a series came to: its fit, or the reason why there is none.
 Learning = Learnt | str
@@ -71,27 +74,34 @@ def chunks_of(n_series: int) -> list[range]:
 
 
 def learn_together(
-    settings: Settings, keys: Sequence[Hashable], series: Sequence[Observations], told: Callable[[int], object]
+    settings: Settings,
+    keys: Sequence[Hashable],
+    series: Sequence[Observations],
+    told: Callable[[int], object],
+    interpreter: AbstractContextManager[Any] | None = None,
 ) -> list[Learning]:
     """Return what every series came to; `told` is called with numbers of series that are over.
 
-    The fits are those of `learn` on each series alone.
+    The fits are those of `learn` on each series alone. What short series do one by one, mostly in Python, is done while
+    `interpreter` is held, a lock that all threads have in common: side by side they would take twice the time.
     """
+    turn = interpreter if interpreter is not None and max(one.n_steps for one in series) < SHORT else nullcontext()
     results: list[Learning | None] = [None] * len(series)
     begun: list[Begun] = []
-    for position, (key, one) in enumerate(zip(keys, series, strict=True)):
-        panel = Panel((one,), keys=(key,))
-        if settings.n_starts == 1:
-            try:
-                begun.append(_begun(settings, position, panel))
-                continue
-            except ERRORS as error:
-                results[position] = _reason(error)
-        else:
-            results[position] = _alone(settings, panel)
-        told(1)
+    with turn:
+        for position, (key, one) in enumerate(zip(keys, series, strict=True)):
+            panel = Panel((one,), keys=(key,))
+            if settings.n_starts == 1:
+                try:
+                    begun.append(_begun(settings, position, panel))
+                    continue
+                except ERRORS as error:
+                    results[position] = _reason(error)
+            else:
+                results[position] = _alone(settings, panel)
+            told(1)
     for group in _alike(begun):
-        for each, learnt in zip(group, _group(settings, group, told), strict=True):
+        for each, learnt in zip(group, _group(settings, group, told, turn), strict=True):
             results[each.position] = learnt
     return [result for result in results if result is not None]
 
@@ -134,16 +144,20 @@ def _same(left: Any, right: Any) -> bool:
     return left is right or (left is not None and right is not None and np.array_equal(left, right))
 
 
-def _group(settings: Settings, group: Sequence[Begun], told: Callable[[int], object]) -> list[Learning]:
-    """Return what the series of one group came to."""
+def _group(
+    settings: Settings, group: Sequence[Begun], told: Callable[[int], object], turn: AbstractContextManager[Any]
+) -> list[Learning]:
+    """Return what the series of one group came to; what is not climbing together is done while `turn` is held."""
     if len(group) == 1:
-        result = _climbed_alone(settings, group[0])
+        with turn:
+            result = _climbed_alone(settings, group[0])
         told(1)
         return [result]
     first = group[0]
-    problems = [_problem(settings, one) for one in group]
-    led = [with_leading_rows(one.panel, one.specification).series[0] for one in group]
-    rows = stack_rows(led, problems[0].rows.n_leading)
+    with turn:
+        problems = [_problem(settings, one) for one in group]
+        led = [with_leading_rows(one.panel, one.specification).series[0] for one in group]
+        rows = stack_rows(led, problems[0].rows.n_leading)
     problem = StackProblem(
         first.specification,
         StackedRows.of(rows),
@@ -154,17 +168,18 @@ def _group(settings: Settings, group: Sequence[Begun], told: Callable[[int], obj
         problem, stacked([one.start for one in group]), settings.stopping, leaps=settings.method == "em", told=told
     )
     found: list[Learning] = []
-    for one, own, outcome in zip(group, problems, outcomes, strict=True):
-        if isinstance(outcome, Handed):
-            outcome = climb_on(
-                own, outcome.history, outcome.trail, stopping=settings.stopping, is_at_end=outcome.is_at_end
-            )
-        if outcome is None:
-            told(1)
-            found.append(_climbed_alone(settings, one))
-        else:
-            # The layout of the first stands for all: one specification in memory, not one a series.
-            found.append(Learnt.by(first.specification, one.panel, outcome, AUTO))
+    with turn:
+        for one, own, outcome in zip(group, problems, outcomes, strict=True):
+            if isinstance(outcome, Handed):
+                outcome = climb_on(
+                    own, outcome.history, outcome.trail, stopping=settings.stopping, is_at_end=outcome.is_at_end
+                )
+            if outcome is None:
+                told(1)
+                found.append(_climbed_alone(settings, one))
+            else:
+                # The layout of the first stands for all: one specification in memory, not one a series.
+                found.append(Learnt.by(first.specification, one.panel, outcome, AUTO))
     return found
 
 

@@ -108,3 +108,34 @@ def test_the_first_use_of_a_kernel_may_come_from_several_threads(tmp_path):
 def _python(code, more):
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | more
     return subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True)
+
+
+class Turns:
+    """A lock that counts how often it was taken, and whether it is held."""
+
+    def __init__(self):
+        self.n_taken, self.is_held = 0, False
+
+    def __enter__(self):
+        assert not self.is_held
+        self.n_taken, self.is_held = self.n_taken + 1, True
+
+    def __exit__(self, *_):
+        self.is_held = False
+
+
+@pytest.mark.parametrize(("n_short", "n_taken"), [(100, 3), (30, 0)])
+def test_short_series_take_turns_at_what_is_done_one_by_one(monkeypatch, n_short, n_taken):
+    monkeypatch.setattr(together, "SHORT", n_short)
+    rng = np.random.default_rng(3)
+    series = [kem.Observations(np.cumsum(rng.normal(size=(40, 1)), axis=0), names=["y"]) for _ in range(3)]
+    settings = together.Settings(
+        model=kem.LocalLevel(), start=None, stopping=kem.Stopping(), method="em", n_starts=1, seed=0
+    )
+    turns, told = Turns(), []
+    alone = together.learn_together(settings, list("abc"), series, told.append)
+    taken = together.learn_together(settings, list("abc"), series, told.append, turns)
+    assert turns.n_taken == n_taken
+    assert not turns.is_held
+    for left, right in zip(alone, taken, strict=True):
+        np.testing.assert_array_equal(left.em.log_likelihoods, right.em.log_likelihoods)
