@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array, BoolArray, as_count
-from kalman_em.errors import InputError
+from kalman_em.fitting.latent.bound_fit import BoundFit, no_criterion
 from kalman_em.fitting.latent.mixture_fit import MixtureFit
 from kalman_em.inference.arguments import as_generator
 from kalman_em.linalg import square_roots
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class VariationalMixtureFit(MixtureFit):
+class VariationalMixtureFit(BoundFit, MixtureFit):
     """A fitted `VariationalMixture`; `params` are the numbers of the posterior (see `VariationalParams`).
 
     `log_likelihood` is the evidence lower bound: it pays for every parameter already, so that it compares models with
@@ -35,11 +35,6 @@ class VariationalMixtureFit(MixtureFit):
     """
 
     @property
-    def bound(self) -> float:
-        """The evidence lower bound, exact, with every constant."""
-        return self.log_likelihood
-
-    @property
     def weights(self) -> Array:
         """The posterior means of the weights, shape (K,)."""
         weights: Array = self.em.params.weights
@@ -57,24 +52,9 @@ class VariationalMixtureFit(MixtureFit):
         return kept
 
     @property
-    def aic(self) -> float:
-        """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("AIC"))
-
-    @property
-    def aicc(self) -> float:
-        """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("AICc"))
-
-    @property
-    def bic(self) -> float:
-        """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("BIC"))
-
-    @property
     def icl(self) -> float:
         """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("ICL"))
+        raise no_criterion("ICL")
 
     def sample(self, n: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return `n` rows drawn from the posterior predictive, a mixture of Student's t (Bishop, equation 10.81).
@@ -115,10 +95,6 @@ class VariationalMixtureFit(MixtureFit):
         given = getattr(self.model, "concentration", None)
         return 1.0 / self.n_components if given is None else float(given)
 
-    @property
-    def _objective(self) -> str:
-        return "lower bound"
-
     def _facts(self) -> list[str]:
         n = sum(one.n_steps for one in self.panel)
         facts = [
@@ -126,6 +102,3 @@ class VariationalMixtureFit(MixtureFit):
             ("observed values", f"{self.n_observed} of {n * self.panel.obs_dim}", "components kept", f"{self.n_kept}"),
         ]
         return [f"{a:<16} {b:<26}{c:<16}{d:>19}" for a, b, c, d in facts]
-
-
-_NO_CRITERION = "{}: a Bayesian mixture has none; compare bounds, which pay for every parameter already"

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from kalman_em.arrays import Array, as_count
-from kalman_em.errors import InputError
-from kalman_em.fitting.latent.latent_fit import LatentFit, labels_of
+from kalman_em.fitting.latent.bound_fit import BoundFit
+from kalman_em.fitting.latent.latent_fit import labels_of
 from kalman_em.fitting.states import LabelledSmoothedStates
 from kalman_em.fitting.summary import matrix_lines, wrapped
 from kalman_em.forecasting import Forecast
@@ -27,7 +27,7 @@ from kalman_em.systems import LinearGaussianSystem
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class VariationalLinearGaussianFit(LatentFit):
+class VariationalLinearGaussianFit(BoundFit):
     """A fitted `VariationalLinearGaussian`; `params` are the numbers of the posterior (see `VariationalSystem`).
 
     `log_likelihood` is the evidence lower bound, which pays for every parameter already: there are no AIC and BIC.
@@ -45,11 +45,6 @@ class VariationalLinearGaussianFit(LatentFit):
     >>> fitted.n_relevant, fitted.forecast(2).to_frame(levels=()).round(-1).to_numpy().tolist()
     (1, [[810.0, 140.0], [830.0, 150.0]])
     """
-
-    @property
-    def bound(self) -> float:
-        """The evidence lower bound, exact, with every constant."""
-        return self.log_likelihood
 
     @property
     def relevance(self) -> pd.Series[float]:
@@ -268,21 +263,6 @@ class VariationalLinearGaussianFit(LatentFit):
         return leaf("plotting").plot_signal(self, levels=levels, **options)
 
     @property
-    def aic(self) -> float:
-        """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("AIC"))
-
-    @property
-    def aicc(self) -> float:
-        """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("AICc"))
-
-    @property
-    def bic(self) -> float:
-        """None: see `bound`."""
-        raise InputError(_NO_CRITERION.format("BIC"))
-
-    @property
     def _own(self) -> VariationalSystem:
         params: VariationalSystem = self.em.params
         return params
@@ -321,10 +301,6 @@ class VariationalLinearGaussianFit(LatentFit):
     def _by_column(self, values: Array) -> pd.DataFrame:
         return pd.DataFrame(values.copy(), index=list(self.panel.names), columns=self.state_names)
 
-    @property
-    def _objective(self) -> str:
-        return "lower bound"
-
     def _facts(self) -> list[str]:
         n = self._n_all_rows()
         series = f" in {self.panel.n_series} series" if self.panel.n_series > 1 else ""
@@ -357,6 +333,3 @@ class VariationalLinearGaussianFit(LatentFit):
 
 def _indented(lines: list[str]) -> list[str]:
     return ["    " + line for line in lines]
-
-
-_NO_CRITERION = "{}: a Bayesian model has none; compare bounds, which pay for every parameter already"
