@@ -14,9 +14,8 @@ KINDS = {"system": 0.45, "sum": 0.32, "motion": 0.13, "factors": 0.1}
 SOURCES = {"system": 0.45, "walk": 0.15, "trend": 0.1, "noise": 0.1, "rounded": 0.1, "copies": 0.05, "constant": 0.05}
 # How the states of a `LinearGaussian` start.
 STARTS = {"default": 0.3, "learnt": 0.18, "known": 0.12, "diffuse": 0.12, "stationary": 0.14, "mixed": 0.14}
-# Most fits are cut short; some go on to where leaps begin.
-SHORT, LONG = 20, 560
-LONG_SHARE = 0.02
+# Most fits are cut short, as what is wrong shows early; some go on to where leaps begin, some to their end.
+LENGTHS = {20: 0.86, 560: 0.1, 5000: 0.04}
 SQUARE_ROOT_SHARE = 0.05
 
 
@@ -53,7 +52,7 @@ def drawn(seed: int) -> Case:
         series.append(kem.Observations(values, inputs=inputs, times=times))
     model = MODELS[kind](rng, scale, n_inputs, lengths)
     numerics = "square_root" if rng.random() < SQUARE_ROOT_SHARE else "auto"
-    max_iterations = LONG if rng.random() < LONG_SHARE else SHORT
+    max_iterations = int(rng.choice(list(LENGTHS), p=list(LENGTHS.values())))
     data = f"T={lengths}, p={p}, {source}, scale {scale.max():.1e}, origin {origin:.3g}, {share:.0%} missing"
     text = f"{described(model)}; {data}, {n_inputs} inputs, {numerics}"
     return Case(kind, model, kem.Panel(series), numerics, max_iterations, text)

@@ -64,4 +64,24 @@ def test_a_difference_is_seen(bench):
 
 def test_the_random_fits_know_every_reason_to_stop(bench):
     of_other_models = {StopReason.empty_component, StopReason.heywood_case}
-    assert set(bench("random_fits").STOPS) == set(StopReason) - {StopReason.interrupted} - of_other_models
+    assert set(bench("random_outcome").STOPS) == set(StopReason) - {StopReason.interrupted} - of_other_models
+
+
+def test_random_fits_go_on_where_they_were(bench, monkeypatch, tmp_path, capsys):
+    fits, outcome = bench("random_fits"), bench("random_outcome")
+    ran = []
+
+    def pretended(seeds, processes):
+        for seed in seeds:
+            ran.append(seed)
+            faults = {"fall": "1e-3 relative"} if seed == 2 else {}
+            yield outcome.Outcome(seed, "sum", "a level", "converged", "", 30, "standard", faults, 0.1)
+
+    monkeypatch.setattr(fits, "outcomes", pretended)
+    path = str(tmp_path / "outcomes.jsonl")
+    assert fits.main(["--seed", "0", "--n", "2", "--resume", path]) == 0
+    assert fits.main(["--seed", "0", "--n", "4", "--resume", path]) == 1
+    assert ran == [0, 1, 2, 3]
+    assert "| **fall** | 0 | 1 | 0 | 0 | 1 |" in capsys.readouterr().out
+    fits.main(["--only", "2", "--resume", path])
+    assert ran == [0, 1, 2, 3, 2]
