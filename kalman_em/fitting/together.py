@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +32,8 @@ from kalman_em.systems import LinearGaussianSystem
 TOGETHER = 512
 # Steps of a series with fewer rows are spent in the interpreter, which threads would only take from each other.
 SHORT = 5000
+# Numbers of the covariances at all rows of such series: beyond it they would leave the cache between forth and back.
+AT_HAND = 1 << 20
 
 # What a series came to: its fit, or the reason why there is none.
 Learning = Learnt | str
@@ -100,7 +102,7 @@ def learn_together(
             else:
                 results[position] = _alone(settings, panel)
             told(1)
-    for group in _alike(begun):
+    for group in _cut(_alike(begun)):
         for each, learnt in zip(group, _group(settings, group, told, turn), strict=True):
             results[each.position] = learnt
     return [result for result in results if result is not None]
@@ -128,6 +130,21 @@ def _alike(begun: Sequence[Begun]) -> list[list[Begun]]:
         else:
             found.append(one)
     return groups
+
+
+def _cut(groups: Sequence[Sequence[Begun]]) -> Iterator[Sequence[Begun]]:
+    """Yield the groups in parts whose covariances lie at hand: by what the series are, not by who else is there."""
+    for group in groups:
+        part: list[Begun] = []
+        size = 0
+        for one in group:
+            numbers = one.panel.series[0].n_steps * one.specification.state_dim**2
+            if part and size + numbers > AT_HAND:
+                yield part
+                part, size = [], 0
+            part.append(one)
+            size += numbers
+        yield part
 
 
 def _are_alike(left: Begun, right: Begun) -> bool:

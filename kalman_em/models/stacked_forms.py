@@ -10,6 +10,7 @@ from kalman_em.arrays import Array
 from kalman_em.em.constraints import join
 from kalman_em.em.forms import BlockDiagonal, Diagonal, Fixed, Full, Isotropic
 from kalman_em.em.regression import SILENT
+from kalman_em.em.repeated import Repeated
 from kalman_em.inference.blocks import WIDE
 from kalman_em.inference.rows import noise_covs
 from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
@@ -48,6 +49,8 @@ def _is_plain(specification: Specification) -> bool:
 def _is_simple(form: Any) -> bool:
     if isinstance(form, BlockDiagonal):
         return all(_is_simple(block) for block, _ in form.blocks)
+    if isinstance(form, Repeated):
+        return _is_simple(form.form)
     return type(form) in (Full, Diagonal, Isotropic, Fixed)
 
 
@@ -61,6 +64,8 @@ def most_likely_each(form: Any, scatters: Array) -> Array:
             result[:, at, at] = most_likely_each(block, scatters[:, at, at])
             first += size
         return result
+    if isinstance(form, Repeated):
+        return _repeated(form, scatters)
     if isinstance(form, Fixed):
         return np.broadcast_to(form.fitted_to((n, n), "Fixed"), scatters.shape).copy()
     if isinstance(form, Full):
@@ -73,3 +78,13 @@ def most_likely_each(form: Any, scatters: Array) -> Array:
         raise TypeError(f"no stacked form of {type(form).__name__}")
     stacked: Array = variances[:, :, None] * np.eye(n)
     return stacked
+
+
+def _repeated(form: Repeated, scatters: Array) -> Array:
+    size = scatters.shape[1] // form.copies
+    places = [slice(k * size, (k + 1) * size) for k in range(form.copies)]
+    mean = sum((scatters[:, at, at] for at in places), np.zeros((len(scatters), size, size))) / form.copies
+    found, result = most_likely_each(form.form, mean), np.zeros_like(scatters)
+    for at in places:
+        result[:, at, at] = found
+    return result

@@ -11,6 +11,7 @@ import pytest
 import kalman_em as kem
 from kalman_em.fitting import together
 from kalman_em.fitting.learning import Learnt
+from kalman_em.models.stacked_forms import can_be_stacked
 
 BRIEF = kem.Stopping(max_iterations=40)
 
@@ -44,6 +45,8 @@ CASES = {
     "level": (kem.LocalLevel(), {"missing": 0.0}, kem.Stopping()),
     "level, gaps": (kem.LocalLevel(), {"missing": 0.3}, kem.Stopping()),
     "trend": (kem.LocalLinearTrend(), {"missing": 0.1}, BRIEF),
+    "season": (kem.LocalLevel() + kem.Seasonal(4), {"missing": 0.1}, BRIEF),
+    "two columns, season": (kem.LocalLevel() + kem.Seasonal(3), {"columns": 2}, BRIEF),
     "two columns, full": (kem.LocalLevel(), {"columns": 2, "missing": 0.2}, BRIEF),
     "two columns, diagonal": (
         kem.LocalLevel(level_cov=kem.Isotropic(), observation_cov=kem.Diagonal()),
@@ -80,6 +83,30 @@ def test_every_fit_is_that_of_the_series_alone(name):
     assert list(fits) == list(panel.keys)
     for key in fits:
         same(fits[key], kem.fit(model, panel[key], stopping=stopping))
+
+
+def test_seasons_climb_together():
+    panel = walks(2)
+    model = kem.LocalLevel() + kem.Seasonal(4)
+    specification = model.specify(panel)
+    assert can_be_stacked(specification, model.start(specification, panel))
+
+
+def test_groups_are_cut_where_their_covariances_would_leave_the_cache(monkeypatch):
+    """The results stay those of each series, to the last bit."""
+    panel = walks(7, seed=3)
+    whole = kem.fit_each(kem.LocalLevel(), panel, stopping=BRIEF)
+    calls = []
+    climb = together.climb_together
+    monkeypatch.setattr(together, "AT_HAND", 90)
+    monkeypatch.setattr(
+        together, "climb_together", lambda problem, *a, **k: calls.append(problem) or climb(problem, *a, **k)
+    )
+    cut = kem.fit_each(kem.LocalLevel(), panel, stopping=BRIEF)
+    assert 2 <= len(calls) <= 4
+    assert all(one.over.rows.n_rows <= 90 for one in calls)
+    for key in whole:
+        assert np.array_equal(whole[key].em.log_likelihoods, cut[key].em.log_likelihoods)
 
 
 @pytest.mark.parametrize("method", ["em", "plain"])
