@@ -89,7 +89,7 @@ class Ascent(Generic[Params, Expectations]):
         if leapt.log_likelihood - self._state.log_likelihood <= WORTH_A_LEAP:
             return False
         self._stand(leapt, said)
-        self._history.amend(leapt.params, leapt.log_likelihood, self._bound())
+        self._history.amend(leapt.params, leapt.log_likelihood, self._bound(leapt))
         return True
 
     def _iterate(self) -> StopReason | None:
@@ -101,17 +101,19 @@ class Ascent(Generic[Params, Expectations]):
             self._notes.append(f"iteration {self._history.n_iterations + 1}: {error}")
             return error.reason if isinstance(error, EMStop) else StopReason.non_finite
         self._trail.append(self._state.params)
+        stepped = self._state
         self._hurry()
         # A step that was taken before the switch need not be one up after it.
         is_of_old = self._switch()
         if self._history.is_fall(self._state.log_likelihood):
             found = self._step_anew(is_of_old)
             if found is not None:
-                change = found
+                change, stepped = found, self._state
             # Where the likelihood runs away, more digits or not, the fall is a symptom: it ends before it.
             if self._history.is_fall(self._state.log_likelihood) and (ended := self._examined()) is not None:
                 return ended
-        self._history.record(self._state.params, self._state.log_likelihood, change, self._bound())
+        # The bound is what the M-step raised, whatever leapt on from there.
+        self._history.record(self._state.params, self._state.log_likelihood, change, self._bound(stepped))
         return None
 
     def _judged(self) -> StopReason | None:
@@ -163,12 +165,12 @@ class Ascent(Generic[Params, Expectations]):
         ascent = max(heights[-1] - heights[1], 0.0)
         return heights[-1] - heights[-1 - CALM] <= self._stopping.relative_tolerance * (1.0 + ascent)
 
-    def _bound(self) -> float:
-        """Return the lower bound that the E-step before gives at the parameters now, if it is kept."""
+    def _bound(self, state: EMState[Params, Expectations]) -> float:
+        """Return the lower bound that the E-step before gives at the parameters of `state`, if it is kept."""
         if not self._history.with_bound:
             return math.nan
         gain = cast(ExpectsGain[Params, Expectations], self._problem).expected_gain(
-            self._previous.params, self._state.params, self._previous.expectations
+            self._previous.params, state.params, self._previous.expectations
         )
         return self._previous.log_likelihood + float(gain)
 

@@ -64,10 +64,11 @@ class VariationalLinearGaussian:
     are part of q, whose divergence grows with its length.
 
     Each M-step sets every factor to its best given the others, and moves all of them with the basis of the states
-    (Luttinen and Ilin 2010), without which irrelevant states linger for thousands of iterations. There are poor optima:
-    compare the bounds of several `n_starts`. Idle states still shrink F a little, through their rows of it, and lower
-    the bound by what their precisions cost: fit again with as many states as are relevant. Fits are the same in
-    all units of the columns, and wherever these are measured from.
+    (Luttinen and Ilin 2010), without which irrelevant states linger for thousands of iterations. What creeps after 30
+    iterations is left to quasi-Newton steps along the slope of the bound. There are poor optima: compare the bounds
+    of several `n_starts`. Idle states still shrink F a little, through their rows of it, and lower the bound by what
+    their precisions cost: fit again with as many states as are relevant. Fits are the same in all units of the columns,
+    and wherever these are measured from.
 
     References
     ----------

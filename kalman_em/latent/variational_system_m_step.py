@@ -33,7 +33,7 @@ def best_coefficients(params: VariationalSystem, sums: SystemSums, prior: System
     M = np.einsum("pij,pj->pi", covs, sums.targets)
     left = np.maximum(sums.squares - np.einsum("pi,pi->p", M, sums.targets), 0.0)
     M[:, d] += prior.offset
-    return _replaced(
+    return replaced(
         params,
         transition_means=sums.cross @ cov,
         transition_cov=symmetrised(cov),
@@ -49,7 +49,7 @@ def best_precisions(params: VariationalSystem, sums: SystemSums, prior: SystemPr
     d, p = params.state_dim, params.obs_dim
     (shape, rate), (initial_shape, initial_rate) = prior.relevance, prior.initial
     transition, observation = _column_squares(params, prior)
-    return _replaced(
+    return replaced(
         params,
         transition_relevance_shapes=np.full(d, shape + 0.5 * d),
         transition_relevance_rates=rate + 0.5 * transition,
@@ -117,7 +117,7 @@ class _Search:
         d, base = self.base.state_dim, self.base
         basis = np.eye(d) + (self.units * point)[: d * d].reshape(d, d)
         moved = np.exp(np.clip((self.units * point)[d * d :], -30.0, 30.0))
-        return basis, _replaced(
+        return basis, replaced(
             base,
             transition_relevance_rates=base.transition_relevance_rates * moved[:d],
             observation_relevance_rates=base.observation_relevance_rates * moved[d:-1],
@@ -176,7 +176,7 @@ def _column_squares(params: VariationalSystem, prior: SystemPrior) -> tuple[Arra
     return transition, params.noise_precisions @ M**2 + spread
 
 
-def _replaced(params: VariationalSystem, **values: Array) -> VariationalSystem:
+def replaced(params: VariationalSystem, **values: Array) -> VariationalSystem:
     """Return `params` with other values, unchecked: what is worked out here is what it should be."""
     copy = object.__new__(VariationalSystem)
     copy.__dict__.update(params.__dict__ | {"turned": np.eye(params.state_dim)} | values)

@@ -123,6 +123,18 @@ class VariationalSystem:
         """E[λ]."""
         return float(self.initial_shape / self.initial_rate)
 
+    @property
+    def relevance(self) -> Array:
+        """How much of a state's columns of F and H the data tell, 0 (the prior alone) to 1, shape (d,).
+
+        The larger of 1 - E[α_j] Var[f_ij] and of the mean of 1 - E[γ_j] V_ijj over the columns: the well-determined
+        share of MacKay, Bayesian interpolation, Neural Computation 4 (1992), section 3.
+        """
+        moves = 1.0 - self.transition_relevances * np.diagonal(self.transition_cov)
+        spread = np.diagonal(self.observation_covs, axis1=1, axis2=2).mean(axis=0)
+        seen = 1.0 - (self.observation_relevances * spread)[:-1]
+        return np.clip(np.maximum(moves, seen), 0.0, 1.0)
+
     def after(self, turned: Array) -> VariationalSystem:
         """Return the same posterior, to which a change of basis `turned` (d, d) has led."""
         copy = object.__new__(VariationalSystem)

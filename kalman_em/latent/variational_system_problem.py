@@ -14,6 +14,7 @@ from kalman_em.em.loop import run_em
 from kalman_em.em.stopping import Stopping
 from kalman_em.latent.named import named_values, with_values
 from kalman_em.latent.variational_system_bound import evidence_bound
+from kalman_em.latent.variational_system_climb import climbed
 from kalman_em.latent.variational_system_m_step import best_precisions, raised
 from kalman_em.latent.variational_system_params import SystemPrior, VariationalSystem
 from kalman_em.latent.variational_system_rows import Chain, SeriesRows, SystemSums, best_chain, series_rows, sums_of
@@ -37,6 +38,8 @@ class VariationalSystemProblem:
     prior: SystemPrior
     state_dim: int
     scale: Array
+    # Steps of EM find what matters in some 20; what is left to them after so many takes hundreds.
+    climb_after: int = 30
 
     @cached_property
     def rows(self) -> SeriesRows:
@@ -62,6 +65,10 @@ class VariationalSystemProblem:
     def m_step(self, params: VariationalSystem, expectations: SystemSums) -> VariationalSystem:
         """Return a posterior that raises the bound, with q(x) in the basis that it was `turned` to."""
         return raised(params, expectations, self.prior)
+
+    def climb(self, params: VariationalSystem) -> VariationalSystem:
+        """Return where steps along the slope of the bound lead, with q(x) at its best all the way."""
+        return climbed(params, self.rows, self.prior)
 
     def chain(self, params: VariationalSystem) -> Chain:
         """Return q(x)."""

@@ -11,6 +11,7 @@ import kalman_em as kem
 from kalman_em.frames import to_panel
 from kalman_em.latent.variational_system_ahead import moved_on
 from kalman_em.latent.variational_system_bound import divergence, evidence_bound, expected_log_joint
+from kalman_em.latent.variational_system_climb import RATES, climbed, slope_of
 from kalman_em.latent.variational_system_m_step import _Search, best_coefficients, best_precisions, raised
 from kalman_em.latent.variational_system_params import SystemPrior, VariationalSystem, gamma_divergence
 from kalman_em.latent.variational_system_rows import best_chain, series_rows, sums_of
@@ -321,6 +322,48 @@ def test_the_m_step_never_lowers_the_bound_and_more_than_one_round_of_factors(tw
     rounds = best_precisions(best_coefficients(start, sums, prior), sums, prior)
     new = raised(start, sums, prior)
     assert evidence_bound(new, sums.turned(new.turned), prior) > evidence_bound(rounds, sums, prior) + 0.1
+
+
+def test_the_slope_is_that_of_the_bound_with_the_states_at_their_best(two_series):
+    rows, prior = two_series
+    start = posterior(2, 3, seed=6)
+    # Shapes are at their best throughout a climb.
+    start = best_precisions(best_coefficients(start, sums_of(best_chain(start, rows, prior.offset), rows), prior),
+                            sums_of(best_chain(start, rows, prior.offset), rows), prior)  # fmt: skip
+    rng = np.random.default_rng(0)
+    params = nudged(nudged(start, "transition_means", rng, 0.1), "observation_means", rng, 0.1)
+
+    def height(moved):
+        return evidence_bound(moved, sums_of(best_chain(moved, rows, prior.offset), rows), prior)
+
+    slope = iter(slope_of(params, sums_of(best_chain(params, rows, prior.offset), rows), prior))
+    for name in ("transition_means", "observation_means", *RATES):
+        value = np.atleast_1d(getattr(params, name))
+        for index in np.ndindex(value.shape):
+            ends = []
+            for step in (1e-5, -1e-5):
+                changed = value.copy()
+                changed[index] = value[index] + step if "means" in name else value[index] * np.exp(step)
+                ends.append(height(replace(params, **{name: changed.reshape(np.shape(getattr(params, name)))})))
+            assert next(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-5), name
+
+
+def test_the_climb_leaves_nothing_to_steps_that_creep():
+    data = simulated(400, 1, 3, seed=1)
+    some = kem.Stopping(max_iterations=20)
+    fitted = kem.fit(kem.VariationalLinearGaussian(3), data, stopping=some)
+    problem, before = fitted.problem, fitted.em.params
+    after = climbed(before, problem.rows, problem.prior)
+    heights = [problem.e_step(params)[1] for params in (before, after)]
+    for _ in range(150):
+        after = problem.m_step(after, problem.e_step(after)[0])
+    heights.append(problem.e_step(after)[1])
+    assert heights[1] > heights[0] + 1e-4
+    assert heights[2] < heights[1] + 1e-7
+    whole = kem.fit(fitted.model, data)
+    assert whole.em.stop_reason.is_converged
+    assert whole.em.n_iterations < 120
+    assert whole.bound == pytest.approx(heights[2], abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -53,11 +53,7 @@ class VariationalLinearGaussianFit(BoundFit):
         The larger of 1 - E[α_j] Var[f_ij] and of the mean of 1 - E[γ_j] V_ijj over the columns: the well-determined
         share of MacKay, Bayesian interpolation, Neural Computation 4 (1992), section 3.
         """
-        own = self._own
-        moves = 1.0 - own.transition_relevances * np.diagonal(own.transition_cov)
-        spread = np.diagonal(own.observation_covs, axis1=1, axis2=2).mean(axis=0)
-        seen = 1.0 - (own.observation_relevances * spread)[:-1]
-        return pd.Series(np.clip(np.maximum(moves, seen), 0.0, 1.0), index=self.state_names, name="relevance")
+        return pd.Series(self._own.relevance, index=self.state_names, name="relevance")
 
     @property
     def n_relevant(self) -> int:
