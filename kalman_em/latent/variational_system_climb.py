@@ -33,11 +33,16 @@ def climbed(params: VariationalSystem, rows: SeriesRows, prior: SystemPrior) -> 
 
     The steps hold the covariances of the coefficients, which EM then lets follow.
     """
-    options = {"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": FLAT}
     for _ in range(MOST_ROUNDS):
         search = _Search(params, rows, prior)
         zero = np.zeros(len(search.units))
-        found = scipy.optimize.minimize(search.cost, zero, jac=True, method="L-BFGS-B", options=options)
+        found = scipy.optimize.minimize(
+            search.cost,
+            zero,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": MOST_STEPS, "ftol": 0.0, "gtol": FLAT},
+        )
         params = search.placed(found.x)
         for _ in range(2):
             params = raised(params, _sums(params, rows, prior), prior)

@@ -133,7 +133,8 @@ class VariationalSystem:
         moves = 1.0 - self.transition_relevances * np.diagonal(self.transition_cov)
         spread = np.diagonal(self.observation_covs, axis1=1, axis2=2).mean(axis=0)
         seen = 1.0 - (self.observation_relevances * spread)[:-1]
-        return np.clip(np.maximum(moves, seen), 0.0, 1.0)
+        result: Array = np.clip(np.maximum(moves, seen), 0.0, 1.0)
+        return result
 
     def after(self, turned: Array) -> VariationalSystem:
         """Return the same posterior, to which a change of basis `turned` (d, d) has led."""
