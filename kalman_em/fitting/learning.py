@@ -128,8 +128,12 @@ def stated(
     time: Hashable | None = None,
     series: Hashable | None = None,
     values: Any = None,
+    specification: Specification | None = None,
 ) -> tuple[Specification, Panel]:
-    """Return the model laid out for `data`, and the data as a panel; `InputError` if they cannot be learnt from."""
+    """Return the model laid out for `data`, and the data as a panel; `InputError` if they cannot be learnt from.
+
+    `specification` is what the model lays out, where that is known.
+    """
     panel = to_panel(
         data, inputs=inputs, time=time, series=series, values=values, obs_dim=getattr(model, "obs_dim", None)
     )
@@ -140,7 +144,7 @@ def stated(
     for key, one in zip(panel.keys or (), panel, strict=True):
         if unit is None:
             check_regular(one.index, series=key if panel.n_series > 1 else None)
-    specification = laid_by_series(model.specify(panel), panel)
+    specification = laid_by_series(model.specify(panel) if specification is None else specification, panel)
     _check_enough(specification, panel)
     check_n_steps(specification, panel)
     check_reports(specification, panel)

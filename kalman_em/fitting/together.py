@@ -17,10 +17,10 @@ from kalman_em.fitting.learning import Learnt, learn, stated
 from kalman_em.fitting.starting import check_start, started
 from kalman_em.inference.numerics import AUTO
 from kalman_em.inference.rows import stack_rows
-from kalman_em.inference.stacks import StackedRows, stacked
+from kalman_em.inference.stacks import StackedRows, parts_at_hand, stacked
 from kalman_em.models.leading import rows_of, with_leading_rows
 from kalman_em.models.lockstep import Handed, StackProblem, climb_together
-from kalman_em.models.model import Model
+from kalman_em.models.model import Model, StartsEach
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
@@ -32,8 +32,6 @@ from kalman_em.systems import LinearGaussianSystem
 TOGETHER = 512
 # Steps of a series with fewer rows are spent in the interpreter, which threads would only take from each other.
 SHORT = 5000
-# Numbers of the covariances at all rows of such series: beyond it they would leave the cache between forth and back.
-AT_HAND = 1 << 20
 
 # What a series came to: its fit, or the reason why there is none.
 Learning = Learnt | str
@@ -53,12 +51,23 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Begun:
-    """A series with its model laid out, and where its climb starts."""
+class Laid:
+    """A series with its model laid out for it; those with the same specification hold one and the same value."""
 
     position: int
     specification: Specification
     panel: Panel
+
+    @property
+    def size(self) -> int:
+        """The numbers of the covariances at its rows."""
+        return self.panel.series[0].n_steps * self.specification.state_dim**2
+
+
+@dataclass(frozen=True, eq=False)
+class Begun(Laid):
+    """A series with its model laid out, and where its climb starts."""
+
     start: LinearGaussianSystem
 
 
@@ -89,69 +98,97 @@ def learn_together(
     """
     turn = interpreter if interpreter is not None and max(one.n_steps for one in series) < SHORT else nullcontext()
     results: list[Learning | None] = [None] * len(series)
-    begun: list[Begun] = []
     with turn:
+        laid: list[Laid] = []
+        specifications: dict[Sequence[str], Specification] = {}
         for position, (key, one) in enumerate(zip(keys, series, strict=True)):
             panel = Panel((one,), keys=(key,))
             if settings.n_starts == 1:
                 try:
-                    begun.append(_begun(settings, position, panel))
+                    laid.append(_laid(settings.model, specifications, position, panel))
                     continue
                 except ERRORS as error:
                     results[position] = _reason(error)
             else:
                 results[position] = _alone(settings, panel)
             told(1)
-    for group in _cut(_alike(begun)):
+        begun: list[Begun] = []
+        for part in _parts(laid):
+            for each, first in zip(part, _started(settings, part), strict=True):
+                if isinstance(first, str):
+                    results[each.position] = first
+                    told(1)
+                else:
+                    begun.append(Begun(each.position, each.specification, each.panel, first))
+    for group in _alike(begun):
         for each, learnt in zip(group, _group(settings, group, told, turn), strict=True):
             results[each.position] = learnt
     return [result for result in results if result is not None]
 
 
-def _begun(settings: Settings, position: int, panel: Panel) -> Begun:
-    specification, panel = stated(settings.model, panel)
-    check_start(specification, settings.start)
-    first = started(specification, settings.model.start(specification, panel), settings.start)
-    return Begun(position, specification, panel, first)
+def _laid(model: Model, specifications: dict[Sequence[str], Specification], position: int, panel: Panel) -> Laid:
+    """Return a series with its model; what serves every series of these columns is kept in `specifications`."""
+    (one,) = panel.series
+    names = panel.names
+    known = specifications.get(names) if one.n_steps >= one.obs_dim and one.inputs is None else None
+    specification, panel = stated(model, panel, specification=known)
+    if known is None and isinstance(model, StartsEach) and model.lays_alike(panel):
+        specifications[names] = specification
+    return Laid(position, specification, panel)
 
 
-def _alike(begun: Sequence[Begun]) -> list[list[Begun]]:
-    """Return the series in groups that can climb together; those that cannot are groups of one."""
+def _parts(laid: Sequence[Laid]) -> Iterator[list[Laid]]:
+    """Yield the series in parts of one specification each, no more than lie at hand."""
+    groups: dict[int, list[Laid]] = {}
+    for one in laid:
+        groups.setdefault(id(one.specification), []).append(one)
+    for group in groups.values():
+        yield from (group[part] for part in parts_at_hand([one.size for one in group]))
+
+
+def _started(settings: Settings, part: Sequence[Laid]) -> list[LinearGaussianSystem | str]:
+    """Return where the climb of every series starts, or why it cannot."""
+    model, specification = settings.model, part[0].specification
+    together = None
+    if len(part) > 1 and isinstance(model, StartsEach):
+        together = model.starts(specification, Panel(tuple(one.panel.series[0] for one in part)))
+    found: list[LinearGaussianSystem | str] = []
+    for k, one in enumerate(part):
+        try:
+            check_start(specification, settings.start)
+            base = model.start(specification, one.panel) if together is None else together[k]
+            found.append(started(specification, base, settings.start))
+        except ERRORS as error:
+            found.append(_reason(error))
+    return found
+
+
+def _alike(begun: Sequence[Begun]) -> Iterator[list[Begun]]:
+    """Yield the series in groups that can climb together, no more than lie at hand; others are groups of one."""
     groups: list[list[Begun]] = []
-    open_groups: list[list[Begun]] = []
     for one in begun:
-        if not can_be_stacked(one.specification, one.start):
+        group = next((group for group in groups if _are_alike(group[0], one)), None)
+        is_known = group is not None and group[0].specification is one.specification and not _moves_means(one)
+        if not is_known and not can_be_stacked(one.specification, one.start):
+            yield [one]
+        elif group is None:
             groups.append([one])
-            continue
-        found = next((group for group in open_groups if _are_alike(group[0], one)), None)
-        if found is None:
-            open_groups.append([one])
-            groups.append(open_groups[-1])
         else:
-            found.append(one)
-    return groups
-
-
-def _cut(groups: Sequence[Sequence[Begun]]) -> Iterator[Sequence[Begun]]:
-    """Yield the groups in parts whose covariances lie at hand: by what the series are, not by who else is there."""
+            group.append(one)
     for group in groups:
-        part: list[Begun] = []
-        size = 0
-        for one in group:
-            numbers = one.panel.series[0].n_steps * one.specification.state_dim**2
-            if part and size + numbers > AT_HAND:
-                yield part
-                part, size = [], 0
-            part.append(one)
-            size += numbers
-        yield part
+        yield from (group[part] for part in parts_at_hand([one.size for one in group]))
+
+
+def _moves_means(one: Begun) -> bool:
+    """Whether a start may say that this series cannot climb with others of its specification."""
+    return any(one.specification.is_free(f"{kind}_offset") for kind in ("transition", "observation"))
 
 
 def _are_alike(left: Begun, right: Begun) -> bool:
     a, b = left.specification, right.specification
     return (
         (a.state_dim, a.obs_dim, a.initial_step) == (b.state_dim, b.obs_dim, b.initial_step)
-        and dict(a.forms) == dict(b.forms)
+        and (a is b or dict(a.forms) == dict(b.forms))
         and _same(left.start.initial_diffuse, right.start.initial_diffuse)
         and _same(a.noise_selection, b.noise_selection)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +20,30 @@ from kalman_em.inference.smoothing_loop import smooth_rows
 from kalman_em.linalg import symmetrised
 from kalman_em.memory import empty_arrays
 from kalman_em.systems import LinearGaussianSystem
+
+# Numbers of the covariances at all rows of such series: beyond it they would leave the cache between forth and back.
+AT_HAND = 1 << 20
+
+
+def parts_at_hand(sizes: Sequence[int]) -> Iterator[slice]:
+    """Yield runs of series whose `sizes`, numbers of their covariances, add up to no more than lies in the cache.
+
+    Where a run ends depends on who is in it, what comes out for a series does not.
+
+    Examples
+    --------
+    >>> half = AT_HAND // 2
+    >>> list(parts_at_hand([half, half, 1, 4 * half, 1]))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    """
+    first, size = 0, 0
+    for position, own in enumerate(sizes):
+        if position > first and size + own > AT_HAND:
+            yield slice(first, position)
+            first, size = position, 0
+        size += own
+    if len(sizes):
+        yield slice(first, len(sizes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from kalman_em.inference.stacks import SystemStack
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -27,4 +28,17 @@ class Model(Protocol):
         self, specification: Specification, panel: Panel, rng: np.random.Generator
     ) -> LinearGaussianSystem:
         """Return starting values scattered around those of `start`."""
+        ...
+
+
+@runtime_checkable
+class StartsEach(Model, Protocol):
+    """A model that can find the starts of many series at once, each as if it were alone."""
+
+    def lays_alike(self, panel: Panel) -> bool:
+        """Return whether `specify` would give every series of `panel`, by itself, the specification of the first."""
+        ...
+
+    def starts(self, specification: Specification, panel: Panel) -> SystemStack | None:
+        """Return the start of every series of `panel`, or None where they cannot be found together."""
         ...

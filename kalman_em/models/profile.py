@@ -161,7 +161,7 @@ class _Search:
         self.series: list[tuple[Array, Array, Array]] = []
         self.windows: list[tuple[int, slice]] = []
         for position, one in enumerate(panel):
-            rows = _window(one.values[:, column])
+            rows = window_of(one.values[:, column])
             values = one.values[rows, column] / scale
             if np.count_nonzero(~np.isnan(values)) > self.state_dim:
                 inputs = np.zeros((len(values), 0)) if one.inputs is None else one.inputs[rows]
@@ -297,7 +297,7 @@ def _innovations(system: LinearGaussianSystem, values: Array) -> tuple[Array, Ar
     return filtered.innovations[:, 0], filtered.innovation_covs[:, 0, 0]
 
 
-def _window(values: Array) -> slice:
+def window_of(values: Array) -> slice:
     """Return the rows from the first observed one on, at most `PROFILED_ROWS`."""
     observed = np.flatnonzero(~np.isnan(values))
     if len(observed) == 0:

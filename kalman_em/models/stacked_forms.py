@@ -26,7 +26,7 @@ def can_be_stacked(specification: Specification, system: LinearGaussianSystem) -
     """
     if specification.input_dim or specification.obs_dim >= WIDE or not system.is_constant:
         return False
-    if system.transition_gaps is not None or not _is_plain(specification):
+    if system.transition_gaps is not None or not has_simple_noises(specification):
         return False
     # A diffuse likelihood may run away there, which is watched for in one series at a time.
     is_watched = specification.is_free("transition_matrix") or specification.is_free("observation_matrix")
@@ -41,7 +41,8 @@ def can_be_stacked(specification: Specification, system: LinearGaussianSystem) -
     return all(joint.n_free == 0 or joint.free_columns is not None for joint in joints)
 
 
-def _is_plain(specification: Specification) -> bool:
+def has_simple_noises(specification: Specification) -> bool:
+    """Return whether `most_likely_each` knows the form of every covariance."""
     names = ["transition_cov", "observation_cov", *([] if specification.initial.diffuse.all() else ["initial_cov"])]
     return all(_is_simple(specification.forms[name]) for name in names)
 

@@ -10,10 +10,13 @@ import numpy as np
 
 from kalman_em.em.forms import Full, checked_covariance_form
 from kalman_em.errors import InputError
+from kalman_em.inference.numerics import LostDigits
+from kalman_em.inference.stacks import SystemStack
 from kalman_em.models.component import Component, Summand, distinct_names, with_columns
 from kalman_em.models.composition import composed
 from kalman_em.models.loadings import with_scattered_loadings
 from kalman_em.models.profile import profiled_start, scattered
+from kalman_em.models.profile_each import can_start_together, profiled_starts
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
@@ -44,7 +47,27 @@ class Additive:
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
         """Return the best of a grid of signal-to-noise ratios and transitions."""
+        # One series alone goes the way of many: where points are equally high, rounding must not choose another.
+        together = self.starts(specification, panel) if panel.n_series == 1 else None
+        if together is not None:
+            return together[0]
         return profiled_start(specification, panel, self._components(panel))
+
+    def lays_alike(self, panel: Panel) -> bool:
+        """Return whether `specify` would give every series of `panel`, by itself, the specification of the first."""
+        components = self._components(panel)
+        reads_more = any(one.coefficient is not None or one.regressors for one in components)
+        return not panel.input_dim and not reads_more
+
+    def starts(self, specification: Specification, panel: Panel) -> SystemStack | None:
+        """Return the `start` of every series of `panel` by itself, or None where they cannot be found together."""
+        components = self._components(panel)
+        if not can_start_together(specification, components):
+            return None
+        try:
+            return profiled_starts(specification, panel.series, components)
+        except LostDigits:
+            return None
 
     def random_start(
         self, specification: Specification, panel: Panel, rng: np.random.Generator

@@ -11,6 +11,7 @@ import pytest
 import kalman_em as kem
 from kalman_em.fitting import together
 from kalman_em.fitting.learning import Learnt
+from kalman_em.inference import stacks
 from kalman_em.models.stacked_forms import can_be_stacked
 
 BRIEF = kem.Stopping(max_iterations=40)
@@ -98,7 +99,7 @@ def test_groups_are_cut_where_their_covariances_would_leave_the_cache(monkeypatc
     whole = kem.fit_each(kem.LocalLevel(), panel, stopping=BRIEF)
     calls = []
     climb = together.climb_together
-    monkeypatch.setattr(together, "AT_HAND", 90)
+    monkeypatch.setattr(stacks, "AT_HAND", 90)
     monkeypatch.setattr(
         together, "climb_together", lambda problem, *a, **k: calls.append(problem) or climb(problem, *a, **k)
     )
@@ -132,14 +133,19 @@ def test_a_likelihood_that_runs_away_stops_its_own_series_alone():
 
 
 def test_a_series_that_fails_is_listed_and_stops_no_other():
+    empty, flat = np.full((5, 1), np.nan), np.full((9, 1), 2.0)
+    a, b = walks(2)
     panel = kem.Panel(
-        [*walks(2), kem.Observations([[1.0]]), kem.Observations(np.full((5, 1), np.nan))],
-        keys=["a", "b", "short", "empty"],
+        [kem.Observations(empty), a, kem.Observations(flat), kem.Observations([[1.0]]), b],
+        keys=["empty", "a", "flat", "short", "b"],
     )
     fits = kem.fit_each(kem.LocalLevel(), panel, stopping=BRIEF)
-    assert list(fits) == ["a", "b"]
+    assert list(fits) == ["a", "flat", "b"]
+    for key in fits:
+        same(fits[key], kem.fit(kem.LocalLevel(), panel[key], stopping=BRIEF))
+    assert not fits["flat"].em.stop_reason.is_converged
     failures = fits.failures()
-    assert list(failures.index) == ["short", "empty"]
+    assert list(failures.index) == ["empty", "short"]
     assert "two rows" in failures.loc["short", "reason"]
     assert "observed" in failures.loc["empty", "reason"]
     with pytest.raises(KeyError, match="'short' has no fit: InputError"):
