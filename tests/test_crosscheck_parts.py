@@ -186,3 +186,11 @@ def test_verdicts(changes, agrees, words):
     assert found.agrees is agrees
     assert words in found.verdict
     assert found.verdict.startswith("agrees") is agrees
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(1, 0), (2, 0)])
+def test_states_that_start_at_zero_take_no_part_of_those_that_start_diffuse(rank, expected):
+    panel = kem.Panel([kem.Observations(np.random.default_rng(0).normal(size=(12, 3)).cumsum(axis=0))])
+    common = kem.LocalLevel(level_cov=kem.LowRank(rank), observation_cov=Diagonal())
+    specification = common.specify(panel)
+    assert free_basis_dimension(specification, common.start(specification, panel)) == expected

@@ -21,7 +21,8 @@ def free_basis_dimension(specification: Specification, system: LinearGaussianSys
 
     Under x -> (I + A) x with A small, F changes by AF - FA, b by Ab, B by AB, G Q G' by A GQG' + GQG' A', H by -HA
     and m by Am. Those A for which each change can be made with the free numbers form a linear space, of this
-    dimension. A proper P is not asked: one first row says next to nothing about a basis.
+    dimension. A proper P is not asked, as one first row says next to nothing about a basis, but a state that does not
+    start diffuse can have no part of one that does.
     """
     d, gaps = system.state_dim, system.transition_gaps
     if gaps is not None and len(gaps) > MOST_GAPS:
@@ -37,6 +38,8 @@ def free_basis_dimension(specification: Specification, system: LinearGaussianSys
         changes = [_changed(name, getattr(system, name), A) for A in generators]
         rows.append(_outside(changes, specification.shape(name), design))
     rows.append(_noise_rows(specification, system, generators))
+    diffuse = np.asarray(system.initial_diffuse)
+    rows.append(np.eye(d * d)[(~diffuse[:, None] & diffuse).ravel()])
     singular = np.linalg.svd(np.vstack(rows), compute_uv=False)
     return int(d * d - np.count_nonzero(singular > NULL * max(singular[0], 1.0)))
 

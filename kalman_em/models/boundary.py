@@ -13,6 +13,7 @@ from kalman_em.em.problem import Note
 from kalman_em.em.series_noise import SeriesNoiseStep
 from kalman_em.errors import NumericalError
 from kalman_em.models.means import moves_means
+from kalman_em.models.silent_loadings import are_turned
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -205,7 +206,7 @@ def _is_tried(specification: Specification, name: str) -> bool:
 def _directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
     """Yield the coordinates that lose nothing without noise: a row of H or F with free entries could never move again.
 
-    Offsets and input coefficients can: see `kalman_em.models.means`.
+    Offsets, input coefficients and loadings can: see `kalman_em.models.means`, `kalman_em.models.silent_loadings`.
     """
     kind = name.removesuffix("_cov")
     joint = specification.joint(kind)
@@ -217,7 +218,13 @@ def _directions(specification: Specification, name: str, system: LinearGaussianS
         design = np.any(specification.noise_selection[design] != 0.0, axis=0)
     for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
         labels = _labels(specification, name, entry)
-        is_basis = kind == "observation" and entry is None and _is_a_choice_of_basis(specification, system, positions)
+        is_basis = (
+            kind == "observation"
+            and entry is None
+            and (
+                _is_a_choice_of_basis(specification, system, positions) or are_turned(specification, system, positions)
+            )
+        )
         if is_basis or not np.any(design) or not np.any(design[list(positions)]):
             label, title = labels[positions[0]]
             yield Direction(name, positions, title if len(positions) > 1 else label, entry)

@@ -113,7 +113,9 @@ def is_unseen(specification: Specification, system: LinearGaussianSystem, initia
     if not diffuse.any() or not learnt - {"transition_cov"}:
         return False
     covs = initial_covs[:, diffuse][:, :, diffuse]
-    if np.all(smallest_scaled_eigenvalue(covs) < UNSEEN):
+    # A state that is seen without error is not unseen.
+    exact = np.eye(covs.shape[-1]) * (np.diagonal(covs, axis1=1, axis2=2) == 0.0)[:, None, :]
+    if np.all(smallest_scaled_eigenvalue(covs + exact) < UNSEEN):
         return True
     if "transition_cov" in learnt:
         return False

@@ -16,6 +16,7 @@ from kalman_em.inference.rows import Rows, lay, noise_covs
 from kalman_em.linalg import pseudo_inverses
 from kalman_em.models.completion import completed
 from kalman_em.models.generalised import first_state_gradients
+from kalman_em.models.silent_loadings import with_silent_loadings
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -101,6 +102,8 @@ class FreeCoefficients:
                 weight = np.broadcast_to(weight, (len(cross), *weight.shape[1:]))
                 slope = (weight @ cross).sum(axis=0)
                 gram = np.einsum("gij,gkl->ikjl", weight, regressor, optimize=True)
+                if kind == "observation":
+                    slope, gram = with_silent_loadings(self.specification, system, self.rows, expectations, slope, gram)
                 if kind == "transition" and self.specification.start_moves:
                     slope = slope + first_state_gradients(self.specification, system, expectations)[0]
             gram = gram.reshape(len(design), len(design))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from kalman_em.models.generalised import first_state_gradients
 from kalman_em.models.means import MeanNumbers
 from kalman_em.models.numbers import free_numbers
 from kalman_em.models.rates import moved_to, slopes_of_rates, with_rate
+from kalman_em.models.silent_loadings import with_silent_loadings
 from kalman_em.models.specification import COVARIANCES, Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -116,7 +117,13 @@ class Numbers:
         score, information = self._regression("transition", sums.cross, sums.regressor, lambda: noise_covs(system))
         parts = [
             (score + from_first if len(from_first) else score, information),
-            self._regression("observation", moments.cross, moments.regressor, lambda: covs),
+            self._regression(
+                "observation",
+                moments.cross,
+                moments.regressor,
+                lambda: covs,
+                partial(with_silent_loadings, self.specification, system, self.rows, expectations),
+            ),
             self._mean(system),
         ]
         for name in self.covariances:
@@ -154,14 +161,22 @@ class Numbers:
             in_numbers = np.einsum("ij,kij->k", inner, noise.family.basis().sum(axis=1))
         return np.einsum("ij,ijn->n", in_matrix, design), in_numbers
 
-    def _regression(self, kind: str, cross: Array, regressor: Array, covs: Callable[[], Array]) -> tuple[Array, Array]:
+    def _regression(
+        self,
+        kind: str,
+        cross: Array,
+        regressor: Array,
+        covs: Callable[[], Array],
+        filled: Callable[[Array, Array], tuple[Array, Array]] = lambda slope, gram: (slope, gram),
+    ) -> tuple[Array, Array]:
+        """Return the score and the diagonal of the information; `filled` adds what complete data do not tell."""
         joint = self.specification.joint(kind)
         if joint.n_free + joint.n_own == 0:
             return np.zeros(0), np.zeros(0)
         cov = covs()
         weight = np.broadcast_to(pseudo_inverses(cov if cov.ndim == 3 else cov[None]), (len(cross), *cov.shape[-2:]))
         slope, gram = weight @ cross, np.einsum("gij,gkl->gikjl", weight, regressor, optimize=True)
-        score, information = _along(joint.design, slope.sum(axis=0), gram.sum(axis=0))
+        score, information = _along(joint.design, *filled(slope.sum(axis=0), gram.sum(axis=0)))
         if joint.own is None:
             return score, information
         positions, n_free = self._positions(kind)
