@@ -139,7 +139,7 @@ def _em_panel(case: Case) -> Callable[[], Outcome]:
 
     def iterate(chunk: tuple[StackedRows, SystemStack]) -> tuple[float, SystemStack]:
         over, params = chunk
-        expectations = expect_stack(params, over)
+        expectations = expect_stack(params, over, watched=True)
         return float(expectations.log_likelihoods.sum()), step(params, expectations, over)
 
     def run() -> Outcome:

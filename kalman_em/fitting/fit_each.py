@@ -15,6 +15,7 @@ from kalman_em.fitting.gathering import series_of
 from kalman_em.fitting.learning import Learnt, check_arguments, generator
 from kalman_em.fitting.panel_fit import PanelFit
 from kalman_em.fitting.together import Settings, chunks_of, learn_together
+from kalman_em.inference.numerics import AUTO, check_numerics
 from kalman_em.models.model import Model
 from kalman_em.threads import checked_threads, shared_out
 
@@ -26,6 +27,7 @@ def fit_each(
     start: Any = None,
     stopping: Stopping = DEFAULT_STOPPING,
     method: str = "em",
+    numerics: str = AUTO,
     n_starts: int = 1,
     seed: int | np.random.Generator | None = None,
     inputs: Any = None,
@@ -48,8 +50,9 @@ def fit_each(
         What may vary, and how; the same for all.
     panel : Panel, long DataFrame with `series`, wide DataFrame with ``wide=True``, dict or list of series
         Series of a dict or a list are what `fit` takes: a Series, DataFrame, array or Observations each.
-    start, stopping, method, n_starts, seed
-        As for `fit`, the same for every series. A generator as `seed` is asked for one number, the seed of all.
+    start, stopping, method, numerics, n_starts, seed
+        As for `fit`, the same for every series; `numerics` of each fit says which arithmetic it used. A generator as
+        `seed` is asked for one number, the seed of all.
     inputs, time, series, values : column names, optional
         Of a long DataFrame: the columns of inputs, of row labels, of the series of a row, and the observed ones.
     wide : bool
@@ -82,6 +85,7 @@ def fit_each(
     (3, True)
     """
     check_arguments(model, stopping, method, n_starts)
+    check_numerics(numerics)
     threads = checked_threads(n_threads)
     rng = generator(seed)
     settings = Settings(
@@ -89,6 +93,7 @@ def fit_each(
         start=start,
         stopping=stopping,
         method=method,
+        numerics=numerics,
         n_starts=n_starts,
         seed=int(rng.integers(2**32)) if isinstance(seed, np.random.Generator) else seed,
     )

@@ -15,7 +15,7 @@ from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.learning import Learnt, learn, stated
 from kalman_em.fitting.starting import check_start, started
-from kalman_em.inference.numerics import AUTO
+from kalman_em.inference.numerics import AUTO, SQUARE_ROOT
 from kalman_em.inference.rows import stack_rows
 from kalman_em.inference.stacks import StackedRows, parts_at_hand, stacked
 from kalman_em.models.leading import rows_of, with_leading_rows
@@ -48,6 +48,7 @@ class Settings:
     method: str
     n_starts: int
     seed: int | None
+    numerics: str = AUTO
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,8 @@ def learn_together(
                     told(1)
                 else:
                     begun.append(Begun(each.position, each.specification, each.panel, first))
-    for group in _alike(begun):
+    # Factors are not stacked: each series climbs by itself.
+    for group in [[one] for one in begun] if settings.numerics == SQUARE_ROOT else _alike(begun):
         for each, learnt in zip(group, _group(settings, group, told, turn), strict=True):
             results[each.position] = learnt
     return [result for result in results if result is not None]
@@ -217,6 +219,7 @@ def _group(
         StackedRows.of(rows),
         np.stack([one.scale for one in problems]),
         moves_mean=problems[0].sets_initial_mean,
+        watched=settings.numerics == AUTO,
     )
     outcomes = climb_together(
         problem, stacked([one.start for one in group]), settings.stopping, leaps=settings.method == "em", told=told
@@ -233,13 +236,13 @@ def _group(
                 found.append(_climbed_alone(settings, one))
             else:
                 # The layout of the first stands for all: one specification in memory, not one a series.
-                found.append(Learnt.by(first.specification, one.panel, outcome, AUTO))
+                found.append(Learnt.by(first.specification, one.panel, outcome, settings.numerics))
     return found
 
 
 def _problem(settings: Settings, one: Begun) -> LinearGaussianProblem:
     kind = LeapingProblem if settings.method == "em" else LinearGaussianProblem
-    return kind(one.specification, rows_of(one.panel, one.specification), data_scale(one.panel))
+    return kind(one.specification, rows_of(one.panel, one.specification), data_scale(one.panel), settings.numerics)
 
 
 def _climbed_alone(settings: Settings, one: Begun) -> Learning:
@@ -247,7 +250,7 @@ def _climbed_alone(settings: Settings, one: Begun) -> Learning:
         em = run_em(_problem(settings, one), one.start, stopping=settings.stopping)
     except ERRORS as error:
         return _reason(error)
-    return Learnt.by(one.specification, one.panel, em, AUTO)
+    return Learnt.by(one.specification, one.panel, em, settings.numerics)
 
 
 def _alone(settings: Settings, panel: Panel) -> Learning:
@@ -258,6 +261,7 @@ def _alone(settings: Settings, panel: Panel) -> Learning:
             start=settings.start,
             stopping=settings.stopping,
             method=settings.method,
+            numerics=settings.numerics,
             n_starts=settings.n_starts,
             seed=settings.seed,
         )

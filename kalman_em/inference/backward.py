@@ -134,6 +134,7 @@ def smooth_generally(
             entry -= 1
             write_row(size, entry, t, stop, first + n_leading, keeps, cov, space.lag_one, scalars, smoothed, spreads)
             t = stop
+        end_series(s, space)
         if not keeps:
             copy_matrix(size, cov, initial_covs[s])
         s, t = s - 1, first - 1
@@ -151,6 +152,14 @@ def begin_series(size: Size, guard: GuardSpace | None, space: BackwardSpace) -> 
         clear(size, guard.information)
     space.place[GAIN_P], space.place[GAIN_F], space.place[GAIN_Q] = -1, -1, -1
     space.place[IS_STEADY], space.place[IS_WATCHED] = 0, 1
+
+
+@inlined
+def end_series(s: int, space: BackwardSpace) -> None:
+    """Note whether series s has lost too many digits, and forget it for the next."""
+    if space.place[HAS_LOST] == 1:
+        space.lost[s] = 1
+    space.place[HAS_LOST] = 0
 
 
 @inlined

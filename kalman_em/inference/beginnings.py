@@ -39,15 +39,15 @@ def begin_rows(
     log_likelihoods: Array,
     space: ForwardSpace,
     begun: Begun,
-) -> tuple[int, int, bool]:
+) -> tuple[int, int]:
     """Filter every series until nothing of its state is diffuse; `begun` holds its initial moments, then those there.
 
     With `roots` the covariance is carried as a root, and on until P keeps its digits or has converged: one diffuse
     direction is resolved by one observation, but several may leave large variances that cancel. Otherwise as
-    `filter_rows`. Returns how many factors and covariances were needed, and whether rounding may count.
+    `filter_rows`. Returns how many factors and covariances were needed.
     """
     mean, cov, factor, d = space.mean, space.cov, space.factor, len(size)
-    stored, last, has_lost = 0, -1, False
+    stored, last = 0, -1
     for s in range(starts.shape[0] - 1):
         copy_vector(size, begun.means[s], mean)
         copy_matrix(size, begun.covs[s], cov)
@@ -61,7 +61,7 @@ def begin_rows(
             last += 1
             entry, row = (last, t) if keeps else (last & 1, 0)
             if entry >= filtered.predicted_covs.shape[0]:
-                return stored, entry + 1, has_lost
+                return stored, entry + 1
             is_same = t > starts[s] + 1 and scalars.group_index[t] == g and n_columns == 0
             g = scalars.group_index[t]
             if t > starts[s]:
@@ -81,7 +81,8 @@ def begin_rows(
             log_density, n_columns, is_informed, is_lossy = observe_diffuse(
                 size, t, g, scalars, n_columns, filtered.predicted_covs[entry], lossless, roots, space
             )
-            has_lost = has_lost or is_lossy or has_shrunk(size, filtered.predicted_covs[entry], cov)
+            if is_lossy or has_shrunk(size, filtered.predicted_covs[entry], cov):
+                begun.lost[s] = 1
             if leftover.shape[0] > 0:
                 log_density += leftover[t]
             copy_vector(size, mean, filtered.filtered_means[row])
@@ -107,7 +108,7 @@ def begin_rows(
         begun.rows[s] = t
         copy_vector(size, mean, begun.means[s])
         copy_matrix(size, cov, begun.covs[s])
-    return stored, last + 1, has_lost
+    return stored, last + 1
 
 
 @part

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kalman_em.arrays import Array
 from kalman_em.errors import NumericalError
 from kalman_em.inference.expectations import Expectations, expect_filtered
 from kalman_em.inference.filtering import FilteredRows
 from kalman_em.inference.kalman import filter_by
 from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, LostDigits
+from kalman_em.inference.regression_sums import are_variances
 from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.scores import initial_scores
 from kalman_em.inference.square_root import filter_factors
 from kalman_em.inference.square_root_expectations import expect_factors
 from kalman_em.inference.square_root_scores import factored_scores
-
-# Squares that should be 0 may be below it by this part of what they are differences of.
-ROUNDING = 1e-9
 
 
 def expect_by(
@@ -41,19 +37,12 @@ def expect_by(
     if isinstance(found, FilteredRows):
         try:
             expectations = expect_filtered(laid, rows, found, diagonal=diagonal, watched=numerics == AUTO)
-            if numerics != AUTO or _are_variances(expectations):
+            if numerics != AUTO or are_variances(expectations.transition).all():
                 return expectations, float(found.log_likelihoods.sum())
             found = filter_factors(laid, rows)
         except LostDigits:
             found = filter_factors(laid, rows)
     return expect_factors(laid, rows, found, diagonal=diagonal), found.log_likelihood
-
-
-def _are_variances(expectations: Expectations) -> bool:
-    """Whether the expected squares of the noises of the states are squares: rounding that has grown gives others."""
-    squares = np.diagonal(expectations.transition.residual, axis1=1, axis2=2)
-    largest = expectations.transition.regressor.max(initial=0.0)
-    return bool(np.isfinite(squares).all() and squares.min(initial=0.0) >= -ROUNDING * largest)
 
 
 def initial_scores_by(laid: SystemRows, rows: Rows, numerics: str = AUTO) -> tuple[Array, Array]:

@@ -9,7 +9,6 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.inference.backward import ROUNDED, UNRESOLVED
 from kalman_em.inference.filtering import FilteredRows, filter_all, space_back, transitions_of
-from kalman_em.inference.gains import HAS_LOST
 from kalman_em.inference.kernel_arrays import Spreads, guard_space, nothing_smoothed, spreads_space
 from kalman_em.inference.numerics import STANDARD, LostDigits
 from kalman_em.inference.observation_sums import add_up, are_wide
@@ -69,7 +68,7 @@ def expect_filtered(
     covs = np.empty((rows.n_series, d, d))
     for guard in (None, guard_space(d, filtered.reduced.h.shape[1])):
         spreads = spreads_space(d, len(laid.noise_cov.entries), len(laid.group_rows))
-        space = space_back(laid, filtered)
+        space = space_back(laid, rows.n_series, filtered)
         status, row, _ = smooth_rows(
             rows.starts,
             rows.n_leading,
@@ -88,7 +87,7 @@ def expect_filtered(
             break
     if status == UNRESOLVED:
         raise unresolved(row, rows.starts)
-    if watched and space.place[HAS_LOST] == 1:
+    if watched and space.lost.any():
         raise LostDigits("rounding has taken too many digits of a smoothed covariance")
     return added_up(laid, rows, means, covs, spreads, (None, None), diagonal=diagonal, numerics=STANDARD)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -52,13 +52,17 @@ class ReducedRows:
         return Scalars(self.values, self.h, self.variances, self.counts, self.group_index, prior_means)
 
 
+def _none() -> IntArray:
+    return frozen(np.zeros(0, dtype=np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class FilteredRows:
     """The filter's output over the rows of all series; `factors` holds A for the rows with diffuse `columns`.
 
     The covariances are tables of distinct ones, `cov_index` (N,) says which holds at each row. They stay writable, as
-    scratch space is: what reads both is then compiled once. `has_lost` says that an observation took so much variance
-    away that rounding may count.
+    scratch space is: what reads both is then compiled once. `lost` is 1 for a series in which an observation took so
+    much variance away that rounding may count, where that was looked for.
     """
 
     reduced: ReducedRows
@@ -71,7 +75,12 @@ class FilteredRows:
     log_likelihoods: Array
     factors: Array
     columns: ShortArray
-    has_lost: bool = False
+    lost: IntArray = field(default_factory=_none)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether rounding may count in any of the series."""
+        return bool(self.lost.any())
 
     def arrays(self) -> Filtered:
         """Return what the backward loops read."""
@@ -90,11 +99,11 @@ class FilteredRows:
         return Table(covs, self.cov_index).at_rows()
 
 
-def space_back(laid: SystemRows, filtered: FilteredRows) -> BackwardSpace:
-    """Return scratch space for a pass back over `filtered`."""
+def space_back(laid: SystemRows, n_series: int, filtered: FilteredRows) -> BackwardSpace:
+    """Return scratch space for a pass back over `filtered`, the rows of so many series."""
     upper, pivots = factor_covs(laid.noise_cov.entries)
     n_factors = int(np.count_nonzero(filtered.columns))
-    return backward_space(laid.state_dim, n_factors, upper, pivots, _lossless(laid, pivots))
+    return backward_space(laid.state_dim, n_series, n_factors, upper, pivots, _lossless(laid, pivots))
 
 
 def _lossless(laid: SystemRows, pivots: Array) -> float:
@@ -142,9 +151,7 @@ def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> F
         covs = empty_arrays((room, d, d), (room, d, d))
         factors = np.zeros((n_factors, d, d))
         arrays = Filtered(predicted, covs[0], filtered, covs[1], index.view(np.int64), factors, columns)
-        needed, n_covs, has_lost = _run(
-            laid, rows.starts, reduced, arrays, log_likelihoods, freezes=freezes, keeps=True
-        )
+        needed, n_covs, lost = _run(laid, rows.starts, reduced, arrays, log_likelihoods, freezes=freezes, keeps=True)
         if needed <= n_factors and n_covs <= room:
             break
         n_factors = max(needed, n_factors)
@@ -159,7 +166,7 @@ def filter_unchecked(laid: SystemRows, rows: Rows, *, freezes: bool = True) -> F
         frozen(log_likelihoods),
         frozen(factors[:needed]),
         frozen(columns),
-        has_lost,
+        frozen(lost),
     )
 
 
@@ -180,8 +187,8 @@ def log_likelihood_of(laid: SystemRows, rows: Rows, *, watched: bool = False) ->
     arrays = Filtered(
         means[0], covs[0], means[1], covs[1], index, np.zeros((0, d, d)), np.zeros(rows.n_rows, dtype=np.int16)
     )
-    *_, has_lost = _run(laid, rows.starts, reduced, arrays, log_likelihoods, freezes=True, keeps=False)
-    if watched and has_lost:
+    *_, lost = _run(laid, rows.starts, reduced, arrays, log_likelihoods, freezes=True, keeps=False)
+    if watched and lost.any():
         raise LostDigits("rounding has taken too many digits of a filtered covariance")
     total = float(log_likelihoods.sum())
     # The pass that keeps every row says where it went wrong.
@@ -197,7 +204,7 @@ def _run(
     *,
     freezes: bool,
     keeps: bool,
-) -> tuple[int, int, bool]:
+) -> tuple[int, int, IntArray]:
     d, n = laid.state_dim, len(starts) - 1
     transitions, scalars = transitions_of(laid), reduced.scalars(arrays.predicted_means)
     lossless = _lossless(laid, factor_covs(laid.noise_cov.entries)[1])
@@ -209,10 +216,11 @@ def _run(
         np.broadcast_to(laid.initial_mean, (n_moments, d)).copy(),
         np.broadcast_to(laid.initial_cov, (n_moments, d, d)).copy(),
         np.zeros(n, dtype=np.int64),
+        np.zeros(n, dtype=np.int64),
     )
-    stored, n_covs, has_lost = 0, 0, False
+    stored, n_covs = 0, 0
     if laid.initial_columns:
-        stored, n_covs, has_lost = begin_rows(
+        stored, n_covs = begin_rows(
             wide(d),
             starts,
             transitions,
@@ -230,8 +238,8 @@ def _run(
             begun,
         )
         if n_covs > len(arrays.predicted_covs) and keeps:
-            return stored, n_covs, has_lost
-    n_covs, is_lossy = filter_rows(
+            return stored, n_covs, begun.lost
+    n_covs = filter_rows(
         size,
         starts,
         begun,
@@ -246,7 +254,7 @@ def _run(
         log_likelihoods,
         space,
     )
-    return stored, n_covs, has_lost or is_lossy
+    return stored, n_covs, begun.lost
 
 
 def _room(laid: SystemRows, rows: Rows, freezes: bool) -> int:

@@ -78,12 +78,16 @@ class Roots(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """By series, the first row that is still to be filtered, the moments before it, and whether they have converged."""
+    """By series, the first row that is still to be filtered, the moments before it, and whether they have converged.
+
+    `lost` is 1 for a series in which an observation took so much variance away that its rounding may count.
+    """
 
     rows: IntArray
     means: Array
     covs: Array
     settled: IntArray
+    lost: IntArray
 
 
 class BackwardSpace(NamedTuple):
@@ -91,7 +95,7 @@ class BackwardSpace(NamedTuple):
 
     `place` holds, by the names in `gains`: the number of factors not yet used, which F and Q `whitened` is of, which
     filtered covariance, F and Q `gain` is of, whether the smoothed covariance has converged, whether rounding is
-    watched, and whether it has taken too many digits somewhere.
+    watched, and whether it has taken too many digits of the present series; `lost` says so of every series.
     """
 
     upper: Array
@@ -110,6 +114,7 @@ class BackwardSpace(NamedTuple):
     pace: Array
     work: Array
     place: IntArray
+    lost: IntArray
 
 
 class GuardSpace(NamedTuple):
@@ -184,7 +189,9 @@ def roots_space(d: int) -> Roots:
     return Roots(np.empty((d, d)), np.empty((d + 1, max(2 * d, d + 1))))
 
 
-def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless: float) -> BackwardSpace:
+def backward_space(
+    d: int, n_series: int, n_factors: int, upper: Array, pivots: Array, lossless: float
+) -> BackwardSpace:
     """Return the space for a pass back over rows that left `n_factors` diffuse factors; Q = U D U' of the table."""
     square = (d, d)
     place = np.full(9, -1, dtype=np.int64)
@@ -206,6 +213,7 @@ def backward_space(d: int, n_factors: int, upper: Array, pivots: Array, lossless
         pace=np.empty(PACE),
         work=empty_work(d),
         place=place,
+        lost=np.zeros(n_series, dtype=np.int64),
     )
 
 

@@ -28,21 +28,21 @@ def filter_rows(
     filtered: Filtered,
     log_likelihoods: Array,
     space: ForwardSpace,
-) -> tuple[int, bool]:
+) -> int:
     """Run the Kalman filter over what is left of every series, filling `filtered` and `log_likelihoods`.
 
     `begun` says where that begins and what is known there: the moments after the row before or, at the first row of a
     series, of its initial state, with one entry for all series or one each. Nothing is diffuse any more. `leftover` is
     the part of each row's log-likelihood that does not depend on the state; of no length where there is none. The
     covariances of row t are entry `filtered.cov_index[t]` of their tables, whose entries up to `last` are taken: with
-    `freezes`, rows over which they have converged share one. Returns how many covariances were needed (more than there
-    is room for means that the caller must come again with more), and whether an observation took so much variance away
-    that its rounding may count. Without `keeps` nothing is kept but the sum of the log-likelihoods of each series.
+    `freezes`, rows over which they have converged share one. `begun.lost` says of every series whether an observation
+    took so much variance away that its rounding may count. Returns how many covariances were needed (more than there is
+    room for means that the caller must come again with more). Without `keeps` nothing is kept but the sum of the
+    log-likelihoods of each series.
     """
     d = len(size)
     mean, cov = local(size, space.mean), local(size, space.cov)
     gain, work = local(size, space.ahead), local(size, space.work)
-    has_lost = False
     for s in range(starts.shape[0] - 1):
         own = s if begun.means.shape[0] > 1 else 0
         for i in range(d):
@@ -52,7 +52,7 @@ def filter_rows(
         forget_pace(space.pace)
         t, first, end = begun.rows[s], starts[s], starts[s + 1]
         g, f, q = -1, -1, -1
-        is_settled = begun.settled[s] == 1
+        is_settled, has_lost = begun.settled[s] == 1, begun.lost[s] == 1
         if is_settled:
             g = scalars.group_index[t - 1]
             f, q = transitions.matrix_index[t - 2], transitions.noise_index[t - 2]
@@ -61,7 +61,7 @@ def filter_rows(
             last += 1
             entry, row = (last, t) if keeps else (last & 1, 0)
             if entry >= filtered.predicted_covs.shape[0]:
-                return entry + 1, has_lost
+                return entry + 1
             is_same = scalars.group_index[t] == g
             g = scalars.group_index[t]
             if t > first:
@@ -121,7 +121,9 @@ def filter_rows(
                         mean[i] = space.mean[i]
                     t = stop
             is_settled = False
-    return last + 1, has_lost
+        if has_lost:
+            begun.lost[s] = 1
+    return last + 1
 
 
 @inlined

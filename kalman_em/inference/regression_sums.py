@@ -12,6 +12,9 @@ from kalman_em.inference.kernel_arrays import Spreads
 from kalman_em.inference.moments import BLOCK_ROWS, add_moments
 from kalman_em.inference.rows import Rows, SystemRows, by_group, numbered
 
+# Squares that should be 0 may be below it by this part of what they are differences of.
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class RegressionMoments:
@@ -25,6 +28,14 @@ class RegressionMoments:
     cross: Array
     regressor: Array
     count: Array
+
+
+def are_variances(transition: RegressionMoments) -> BoolArray:
+    """Return in which groups the expected squares of noises are squares: rounding that has grown gives others."""
+    squares = np.diagonal(transition.residual, axis1=1, axis2=2)
+    largest = transition.regressor.max(axis=(1, 2), initial=0.0)
+    result: BoolArray = np.isfinite(squares).all(axis=1) & (squares.min(axis=1, initial=0.0) >= -ROUNDING * largest)
+    return result
 
 
 def transition_moments(

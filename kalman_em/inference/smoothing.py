@@ -10,7 +10,6 @@ from kalman_em.arrays import Array, IntArray, Table, frozen
 from kalman_em.errors import NumericalError
 from kalman_em.inference.backward import NO_ROOM, ROUNDED, UNRESOLVED
 from kalman_em.inference.filtering import ROOM, FilteredRows, space_back, transitions_of
-from kalman_em.inference.gains import HAS_LOST
 from kalman_em.inference.kernel_arrays import GuardSpace, Scalars, Smoothed, guard_space, spreads_space
 from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.rows import SystemRows
@@ -62,7 +61,7 @@ def smooth_once(
     means, index = empty_arrays((n, d), (n,))
     while True:
         covs = empty_arrays((room, d, d), (room, d, d))
-        space = space_back(laid, filtered)
+        space = space_back(laid, n_series, filtered)
         status, row, entry = smooth_rows(
             starts,
             0,
@@ -84,7 +83,7 @@ def smooth_once(
         return None
     if status == UNRESOLVED:
         raise unresolved(row, starts)
-    if watched and space.place[HAS_LOST] == 1:
+    if watched and space.lost.any():
         raise LostDigits("rounding has taken too many digits of a smoothed covariance")
     entries = index.view(np.int64)
     entries -= entry

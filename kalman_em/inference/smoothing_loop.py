@@ -13,6 +13,7 @@ from kalman_em.inference.backward import (
     RESOLVED,
     SCARCE,
     UNRESOLVED,
+    end_series,
     has_vanished,
     run_behind,
     smooth_generally,
@@ -184,6 +185,7 @@ def smooth_plainly(
             t = stop
         if status != RESOLVED:
             break
+        end_series(s, space)
         if not keeps:
             for i in range(d):
                 for j in range(d):

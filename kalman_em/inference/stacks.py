@@ -12,9 +12,15 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray, IntArray, Table, frozen
 from kalman_em.inference.backward import RESOLVED
 from kalman_em.inference.filtering import FilteredRows, filter_unchecked, space_back, transitions_of
-from kalman_em.inference.gains import FACTORS_LEFT
+from kalman_em.inference.gains import FACTORS_LEFT, HAS_LOST
 from kalman_em.inference.kernel_arrays import nothing_smoothed, spreads_space
-from kalman_em.inference.regression_sums import RegressionMoments, mirrored, observation_moments, transition_moments
+from kalman_em.inference.regression_sums import (
+    RegressionMoments,
+    are_variances,
+    mirrored,
+    observation_moments,
+    transition_moments,
+)
 from kalman_em.inference.rows import Rows, SystemRows, by_group, numbered
 from kalman_em.inference.smoothing_loop import smooth_rows
 from kalman_em.linalg import symmetrised
@@ -178,7 +184,8 @@ def lay_stack(stack: SystemStack, over: StackedRows) -> SystemRows:
 class StackExpectations:
     """Expectations of N series: the transitions' moments by series, the observations' by group, the first states.
 
-    `troubled` (N,) marks the series whose filter or smoother failed, or needs the guarded form: their sums are void.
+    `troubled` (N,) marks the series whose filter or smoother failed, or that need the guarded form or, if that is
+    watched, factors of covariances: their sums are void.
     """
 
     transition: RegressionMoments
@@ -192,8 +199,11 @@ class StackExpectations:
     troubled: BoolArray
 
 
-def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
-    """Return what `expect_all` gives for each series with its own system; no failure of one touches the others."""
+def expect_stack(stack: SystemStack, over: StackedRows, *, watched: bool = False) -> StackExpectations:
+    """Return what `expect_all` gives for each series with its own system; no failure of one touches the others.
+
+    With `watched` a series in which rounding takes too many digits counts as failed.
+    """
     rows, laid = over.rows, lay_stack(stack, over)
     with np.errstate(all="ignore"):
         filtered = filter_unchecked(laid, rows)
@@ -202,7 +212,7 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
     troubled = _failed(filtered, log_likelihoods, rows.starts)
     spreads = spreads_space(d, n, len(laid.group_rows))
     (means,), covs = empty_arrays((rows.n_rows, d)), np.zeros((n, d, d))
-    space = space_back(laid, filtered)
+    space = space_back(laid, n, filtered)
     n_series = n
     while n_series > 0:
         status, row, _ = smooth_rows(
@@ -226,9 +236,13 @@ def expect_stack(stack: SystemStack, over: StackedRows) -> StackExpectations:
         troubled[n_series] = True
         means[rows.of(n_series)] = 0.0
         space.place[FACTORS_LEFT] = np.count_nonzero(filtered.columns[: rows.starts[n_series]])
+        space.place[HAS_LOST] = 0
     seen, inputs = frozen(rows.patterns[over.group_pattern]), np.zeros((rows.n_rows, 0))
+    transition = transition_moments(laid, rows, means, inputs, spreads, moves=over.moves)
+    if watched:
+        troubled |= (filtered.lost == 1) | (space.lost == 1) | ~are_variances(transition)
     return StackExpectations(
-        transition=transition_moments(laid, rows, means, inputs, spreads, moves=over.moves),
+        transition=transition,
         observation=observation_moments(laid, rows, means, inputs, mirrored(spreads.observed_covs), seen, over.order),
         group_series=over.group_series,
         group_pattern=over.group_pattern,

@@ -45,12 +45,16 @@ class Handed:
 
 @dataclass(frozen=True, eq=False)
 class StackProblem:
-    """One specification, the rows of N series, and the scale (N, p) of each one's data."""
+    """One specification, the rows of N series, and the scale (N, p) of each one's data.
+
+    With `watched` a series in which rounding takes too many digits is handed over, and so is one that seems to fall.
+    """
 
     specification: Specification
     over: StackedRows
     scale: Array
     moves_mean: bool
+    watched: bool = True
 
 
 Outcome = EMResult[LinearGaussianSystem] | Handed | None
@@ -102,7 +106,7 @@ class _Climb:
         self.outcomes: list[Outcome] = [None] * n
         self.trail: deque[SystemStack] = deque([start], maxlen=TRAIL)
         self.n_iterations = 0
-        self.expectations = expect_stack(start, self.over)
+        self.expectations = expect_stack(start, self.over, watched=problem.watched)
         first = self.expectations.log_likelihoods
         self.records = _Records(np.full((n, 1), np.nan), np.zeros((n, 0)), first.copy(), np.zeros(n, dtype=np.int64))
         self.records.log_likelihoods[:, 0] = first
@@ -131,7 +135,7 @@ class _Climb:
         sound = np.isfinite(change) | np.isposinf(change)
         # What is not finite must not reach the loops: those series stand still until they leave.
         params = params if sound.all() else _chosen(sound, params, old)
-        expectations = expect_stack(params, self.over)
+        expectations = expect_stack(params, self.over, watched=self.problem.watched)
         troubled = self.live & (~sound | expectations.troubled | ~np.isfinite(expectations.log_likelihoods))
         for k in np.flatnonzero(troubled).tolist():
             self._leave(k, self._handed(k, is_at_end=False))
@@ -168,6 +172,10 @@ class _Climb:
         for k in np.flatnonzero(self.live & (degenerate | fallen | met | is_last)).tolist():
             if degenerate[k]:
                 reason = StopReason.degenerate_covariance
+            elif fallen[k] and self.problem.watched:
+                # It may be rounding: the ordinary loop takes the step anew, by factors.
+                self._leave(k, self._handed(k, is_at_end=False, n_back=1))
+                continue
             elif fallen[k]:
                 reason = StopReason.objective_fell
             else:
@@ -184,13 +192,14 @@ class _Climb:
         self.outcomes[self.active[k]] = outcome
         self.live[k] = False
 
-    def _handed(self, k: int, *, is_at_end: bool) -> Handed:
-        trail = tuple(stack[k] for stack in self.trail)
-        history = self._history(k)
+    def _handed(self, k: int, *, is_at_end: bool, n_back: int = 0) -> Handed:
+        """Return series k for the ordinary loop as it stands, or as it stood `n_back` iterations ago."""
+        trail = tuple(stack[k] for stack in self.trail)[: len(self.trail) - n_back]
+        history = self._history(k, n_back)
         return Handed(trail[-1], history.log_likelihoods[-1], history, trail, is_at_end)
 
-    def _history(self, k: int) -> History[LinearGaussianSystem]:
-        records, at, n = self.records, self.active[k], self.n_iterations
+    def _history(self, k: int, n_back: int = 0) -> History[LinearGaussianSystem]:
+        records, at, n = self.records, self.active[k], self.n_iterations - n_back
         return History.resumed(
             records.log_likelihoods[at, : n + 1].tolist(),
             records.changes[at, :n].tolist(),

@@ -12,6 +12,7 @@ import kalman_em as kem
 from kalman_em.fitting import together
 from kalman_em.fitting.learning import Learnt
 from kalman_em.inference import stacks
+from kalman_em.models import lockstep
 from kalman_em.models.stacked_forms import can_be_stacked
 
 BRIEF = kem.Stopping(max_iterations=40)
@@ -318,3 +319,81 @@ def test_a_series_that_went_over_to_square_roots_says_so():
     assert fits["a"].numerics == Learnt.by(one.specification, one.panel, one.em, "auto").numerics == "standard"
     switched = Learnt.by(one.specification, one.panel, replace(one.em, switched_at=1), "auto")
     assert replace(fits, learnt={"a": switched})["a"].numerics == "square_root"
+
+
+def two_sensors(noise, seed):
+    """Return the values of two sensors that hardly differ, with this noise."""
+    rng = np.random.default_rng(seed)
+    states = np.cumsum(rng.normal(size=(40, 2)), axis=0)
+    return states @ np.array([[1.0, 1.0], [1.0, 1.0 + 1e-5]]).T + noise * rng.normal(size=(40, 2))
+
+
+SENSORS = kem.LinearGaussian(
+    2,
+    2,
+    transition_matrix=kem.Fixed(np.eye(2)),
+    observation_matrix=kem.Fixed([[1.0, 1.0], [1.0, 1.0 + 1e-5]]),
+    observation_cov=kem.Isotropic(),
+    transition_cov=kem.Diagonal(),
+    initial_cov=kem.Fixed(1e4 * np.eye(2)),
+)
+
+
+def test_a_series_that_needs_square_roots_gets_them_and_the_others_do_not():
+    """What is lost in one of many is noticed as it is in one alone, here on the way."""
+    start = {"observation_cov": 1e-2 * np.eye(2), "transition_cov": np.eye(2)}
+    brief = kem.Stopping(max_iterations=25)
+    values = {"rough": two_sensors(1.0, 0), "smooth": two_sensors(1e-7, 1), "plain": two_sensors(0.5, 2)}
+    fits = kem.fit_each(SENSORS, values, start=start, stopping=brief)
+    used = {"rough": "standard", "smooth": "square_root", "plain": "standard"}
+    assert {key: fit.numerics for key, fit in fits.items()} == used
+    assert fits["smooth"].em.switched_at > 0
+    for key, one in values.items():
+        alone = kem.fit(SENSORS, one, start=start, stopping=brief)
+        assert (alone.numerics, alone.em.switched_at) == (fits[key].numerics, fits[key].em.switched_at)
+        np.testing.assert_allclose(fits[key].em.log_likelihoods, alone.em.log_likelihoods, rtol=1e-8)
+    # As asked, nothing is looked at.
+    asked = kem.fit_each(SENSORS, values, start=start, stopping=brief, numerics="standard")
+    assert {fit.numerics for fit in asked.values()} == {"standard"}
+    assert asked["smooth"].em.switched_at is None
+
+
+@pytest.mark.parametrize("numerics", ["standard", "square_root"])
+def test_numerics_as_asked_for_every_series(numerics):
+    series, brief = walks(3, longest=20), kem.Stopping(max_iterations=5)
+    fits = kem.fit_each(kem.LocalLevel(), series, numerics=numerics, stopping=brief)
+    for key, one in zip(series.keys, series, strict=True):
+        alone = kem.fit(kem.LocalLevel(), one, numerics=numerics, stopping=brief)
+        assert fits[key].numerics == alone.numerics == numerics
+        np.testing.assert_allclose(fits[key].em.log_likelihoods, alone.em.log_likelihoods, rtol=1e-10)
+    several = kem.fit_each(kem.LocalLevel(), series, numerics=numerics, stopping=brief, n_starts=2, seed=0)
+    assert {fit.numerics for fit in several.values()} == {numerics}
+    with pytest.raises(kem.InputError, match="numerics 'roots' is not known"):
+        kem.fit_each(kem.LocalLevel(), series, numerics="roots")
+
+
+def test_a_fall_in_one_of_many_is_taken_anew_by_factors(monkeypatch):
+    """Rounding that lowers one series at one iteration: by itself it goes over to factors, and climbs on."""
+    series, options = walks(3, longest=25), {"stopping": kem.Stopping(max_iterations=8), "method": "plain"}
+    plain = kem.fit_each(kem.LocalLevel(), series, **options)
+    calls, whole = [], lockstep.expect_stack
+
+    def rounded(stack, over, **more):
+        found = whole(stack, over, **more)
+        calls.append(len(stack))
+        if len(calls) == 5:
+            fallen = found.log_likelihoods.copy()
+            fallen[1] -= 10.0
+            found = replace(found, log_likelihoods=fallen)
+        return found
+
+    monkeypatch.setattr(lockstep, "expect_stack", rounded)
+    fits = kem.fit_each(kem.LocalLevel(), series, **options)
+    assert fits["s1"].em.n_falls == 0
+    assert fits["s0"].em.switched_at is None
+    np.testing.assert_allclose(fits["s1"].em.log_likelihoods, plain["s1"].em.log_likelihoods, rtol=1e-9)
+    assert len(fits["s1"].em.log_likelihoods) == 9
+    # As asked, a fall is a fall.
+    calls.clear()
+    fallen = kem.fit_each(kem.LocalLevel(), series, numerics="standard", **options)["s1"]
+    assert fallen.em.stop_reason is kem.StopReason.objective_fell
