@@ -1,33 +1,36 @@
-"""The posterior of a Bayesian mixture: Dirichlet weights, and a Gaussian-Wishart for every component."""
+"""The posterior of a Bayesian mixture: of the weights, and for every component of its mean and precision."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
 from kalman_em.arrays import Array, as_floats, check_shape
 from kalman_em.errors import InputError
 from kalman_em.latent.gaussians import Gaussians
+from kalman_em.latent.precision_priors import PrecisionPrior
+from kalman_em.latent.weight_priors import mean_weights
 
 
 @dataclass(frozen=True, eq=False)
 class VariationalParams(Gaussians):
-    """π ~ Dirichlet(α); Λ_k ~ Wishart(W_k, ν_k), μ_k ~ N(m_k, (β_k Λ_k)^-1) (Bishop 2006, equations 10.57 and 10.59).
+    """π of Dirichlet or stick-breaking weights; Λ_k of ν_k degrees about S_k^-1, μ_k ~ N(m_k, (β_k Λ_k)^-1).
+
+    Bishop 2006, equations 10.57 and 10.59.
 
     Parameters
     ----------
     means : array_like, shape (K, p)
         m.
     covs : array_like, shape (K, p, p)
-        (ν W)^-1: the covariance whose inverse is the mean of Λ.
-    concentrations : array_like, shape (K,)
-        α.
+        S, the covariance whose inverse is the mean of Λ; of a Wishart distribution (ν W)^-1.
+    concentrations : array_like, shape (K,) or (K, 2)
+        α of a Dirichlet distribution; both numbers of the Beta distribution of each stick.
     mean_precisions : array_like, shape (K,)
         β: as many rows as the mean is known like.
     degrees : array_like, shape (K,)
-        ν, above p - 1.
+        ν: of full covariances above p - 1.
 
     Raises
     ------
@@ -47,77 +50,42 @@ class VariationalParams(Gaussians):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("concentrations", 0.0), ("mean_precisions", 0.0), ("degrees", self.dim - 1.0)):
+        for name in ("concentrations", "mean_precisions", "degrees"):
             value = as_floats(getattr(self, name), name)
-            check_shape(value, (self.n_components,), name)
-            if value.min() <= least:
-                raise InputError(f"{name}: expected numbers above {least:g}, got {value.tolist()}")
+            pairs = name == "concentrations" and value.ndim == 2
+            check_shape(value, (self.n_components, 2) if pairs else (self.n_components,), name)
+            if value.min() <= 0.0:
+                raise InputError(f"{name}: expected numbers above 0, got {value.tolist()}")
             object.__setattr__(self, name, value)
 
     @property
     def weights(self) -> Array:
-        """The mean of π, shape (K,)."""
-        result: Array = self.concentrations / self.concentrations.sum()
-        return result
-
-    @property
-    def log_weights(self) -> Array:
-        """E[log π_k], and what E[log N(x; μ_k, Λ_k)] differs by from log N(x; m_k, (ν W)^-1), shape (K,).
-
-        ½ (E[log |Λ_k|] - log |ν_k W_k|) - p / (2 β_k), Bishop's equations 10.64 and 10.65. With these in the place of
-        log weights the E-step is that of a mixture, for missing entries too: they are integrated over the same kernel.
-        """
-        spread = _expected_log_excess(self.degrees, self.dim) - self.dim / self.mean_precisions
-        result: Array = (
-            scipy.special.digamma(self.concentrations) - scipy.special.digamma(self.concentrations.sum()) + 0.5 * spread
-        )
-        return result
+        """The mean of π, shape (K,); of sticks in shares of what the K components have together."""
+        return mean_weights(self.concentrations)
 
 
-def divergence(posterior: VariationalParams, prior: VariationalParams) -> float:
-    """Return KL(posterior, prior), exact: that of the Dirichlet and, for each component, of the Gaussian-Wishart.
+def mean_divergence(posterior: VariationalParams, prior: VariationalParams) -> float:
+    """Return the divergence of the means from their prior, given the precisions and in expectation over them.
 
     Examples
     --------
     >>> prior = VariationalParams([[0.0]], [[[1.0]]], concentrations=[3.0], mean_precisions=[2.0], degrees=[4.0])
-    >>> divergence(prior, prior)
+    >>> mean_divergence(prior, prior)
     0.0
     """
-    alpha, alpha0 = posterior.concentrations, prior.concentrations
-    weights = _log_dirichlet_norm(alpha) - _log_dirichlet_norm(alpha0)
-    weights += float((alpha - alpha0) @ (scipy.special.digamma(alpha) - scipy.special.digamma(alpha.sum())))
-    p, nu, nu0 = posterior.dim, posterior.degrees, prior.degrees
-    beta, beta0 = posterior.mean_precisions, prior.mean_precisions
+    p, beta, beta0 = posterior.dim, posterior.mean_precisions, prior.mean_precisions
     off = posterior.means - prior.means
-    solved = np.linalg.solve(posterior.covs, np.concatenate([off[:, :, None], prior.covs], axis=2))
-    distances = np.einsum("kp,kp->k", off, solved[:, :, 0])
-    means = 0.5 * (p * np.log(beta / beta0) - p + beta0 * (p / beta + distances))
-    # W = (ν Σ)^-1, so tr(W0^-1 W) ν = ν0 tr(Σ^-1 Σ0).
-    traces = nu0 * np.trace(solved[:, :, 1:], axis1=1, axis2=2)
-    log_w, log_w0 = (-_log_dets(one.covs) - p * np.log(one.degrees) for one in (posterior, prior))
-    expected = _expected_log_excess(nu, p) + p * np.log(nu) + log_w
-    wisharts = _log_wishart_norm(log_w, nu, p) - _log_wishart_norm(log_w0, nu0, p)
-    wisharts = wisharts + 0.5 * ((nu - nu0) * expected - nu * p + traces)
-    return weights + float(means.sum() + wisharts.sum())
+    distances = np.einsum("kp,kp->k", off, np.linalg.solve(posterior.covs, off[:, :, None])[:, :, 0])
+    return 0.5 * float((p * np.log(beta / beta0) - p + beta0 * (p / beta + distances)).sum())
 
 
-def _expected_log_excess(degrees: Array, p: int) -> Array:
-    """Return E[log |Λ|] - log |ν W| (Bishop, equation B.81)."""
-    steps = np.arange(p)
-    result: Array = scipy.special.digamma(0.5 * (degrees[:, None] - steps)).sum(axis=1) + p * np.log(2.0 / degrees)
+def row_excess(params: VariationalParams, precisions: PrecisionPrior) -> Array:
+    """Return what E[log N(x; μ_k, Λ_k)] differs by from log N(x; m_k, S_k), shape (K,).
+
+    ½ (E[log |Λ_k|] - log |E[Λ_k]|) - p / (2 β_k), Bishop's equations 10.64 and 10.65. With this added to E[log π_k] in
+    the place of log weights the E-step is that of a mixture, for missing entries too: they are integrated over the same
+    kernel.
+    """
+    spread = precisions.log_excess(params.degrees, params.dim) - params.dim / params.mean_precisions
+    result: Array = 0.5 * spread
     return result
-
-
-def _log_wishart_norm(log_det_w: Array, degrees: Array, p: int) -> Array:
-    """Return log B(W, ν) (Bishop, equation B.79)."""
-    constant = 0.5 * degrees * p * np.log(2.0) + np.array([scipy.special.multigammaln(0.5 * nu, p) for nu in degrees])
-    result: Array = -0.5 * degrees * log_det_w - constant
-    return result
-
-
-def _log_dirichlet_norm(concentrations: Array) -> float:
-    return float(scipy.special.gammaln(concentrations.sum()) - scipy.special.gammaln(concentrations).sum())
-
-
-def _log_dets(covs: Array) -> Array:
-    return np.asarray(np.linalg.slogdet(covs)[1])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array
+from kalman_em.errors import InputError
 from kalman_em.latent.covariances import ComponentStep
 from kalman_em.latent.emissions import log_densities
 from kalman_em.latent.gaussians import largest_move
@@ -16,9 +17,10 @@ from kalman_em.latent.mixture_problem import check_possible, posterior_moments, 
 from kalman_em.latent.mixture_starts import drawn_labels, first_labels, gaussians_at_labels, gaussians_at_rows
 from kalman_em.latent.moments import Moments, combined, expected_log_density
 from kalman_em.latent.named import named_values, with_values
+from kalman_em.latent.precision_priors import PrecisionPrior
 from kalman_em.latent.rows import PatternedRows
-from kalman_em.latent.variational_params import VariationalParams, divergence
-from kalman_em.linalg import symmetrised
+from kalman_em.latent.variational_params import VariationalParams, mean_divergence, row_excess
+from kalman_em.latent.weight_priors import StickWeights, WeightPrior
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class VariationalProblem:
     rows: PatternedRows
     step: ComponentStep
     prior: VariationalParams
+    weights: WeightPrior
+    precisions: PrecisionPrior
     temperature: float = 1.0
 
     @property
@@ -50,20 +54,40 @@ class VariationalProblem:
 
     def e_step(self, params: VariationalParams) -> tuple[Moments, float]:
         """Return the expected moments of the rows of each component, and the bound."""
-        moments, height = posterior_moments(params, params.log_weights, self.rows, temperature=self.temperature)
-        return moments, height - divergence(params, self.prior)
+        moments, height = self.expected(params, self.rows)
+        return moments, height - self.divergence(params)
+
+    def expected(self, params: VariationalParams, rows: PatternedRows) -> tuple[Moments, float]:
+        """Return the expected moments of `rows`, and what they add to the bound."""
+        return posterior_moments(
+            params,
+            self.log_weights(params),
+            rows,
+            temperature=self.temperature,
+            diagonal_is_enough=self.step.needs_diagonal_alone,
+        )
+
+    def log_weights(self, params: VariationalParams) -> Array:
+        """Return what stands in the place of log weights, shape (K,)."""
+        return self.weights.log_weights(params.concentrations) + row_excess(params, self.precisions)
+
+    def divergence(self, params: VariationalParams) -> float:
+        """Return KL(q(π, μ, Λ), p(π, μ, Λ))."""
+        prior = self.prior
+        precisions = self.precisions.divergence(params.degrees, params.covs, prior.degrees, prior.covs)
+        return self.weights.divergence(params.concentrations) + mean_divergence(params, prior) + precisions
 
     def m_step(self, params: VariationalParams, expectations: Moments) -> VariationalParams:
         """Return the posterior that is best for the expectations (Bishop, equations 10.58 and 10.60 to 10.63)."""
         del params
         prior, counts = self.prior, expectations.counts
-        beta, nu = prior.mean_precisions + counts, prior.degrees + counts
+        beta = prior.mean_precisions + counts
         off = expectations.means - prior.means
         means = prior.means + (counts / beta)[:, None] * off
         between = (prior.mean_precisions * counts / beta)[:, None, None] * off[:, :, None] * off[:, None, :]
-        total = prior.degrees[:, None, None] * prior.covs + counts[:, None, None] * expectations.scatters + between
-        covs = symmetrised(total / nu[:, None, None])
-        return VariationalParams(means, covs, prior.concentrations + counts, beta, nu)
+        sums = counts[:, None, None] * expectations.scatters + between
+        nu, covs = self.precisions.posterior(prior.degrees, prior.covs, counts, sums)
+        return VariationalParams(means, covs, self.weights.counted(counts), beta, nu)
 
     def expected_gain(self, old: VariationalParams, new: VariationalParams, expectations: Moments) -> float:
         """Return by how much the bound rises from `old` to `new` with q(z, missing) as it is."""
@@ -72,6 +96,26 @@ class VariationalProblem:
     def parameter_change(self, old: VariationalParams, new: VariationalParams) -> float:
         """Return the largest change: of weights, of means in standard deviations, of covariances in variances."""
         return max(largest_move(old, new), float(np.abs(new.weights - old.weights).max()))
+
+    def leaps(self, trail: Sequence[VariationalParams]) -> Iterator[tuple[VariationalParams, str]]:
+        """Yield the components sorted by size, where the prior of the weights expects them in that order.
+
+        Coordinate ascent hardly ever lets components change places (Kurihara, Welling and Teh, Collapsed variational
+        Dirichlet process mixture models, IJCAI 2007, section 4).
+        """
+        params = trail[-1]
+        counts = self.counts(params)
+        order = np.argsort(-counts, kind="stable")
+        if isinstance(self.weights, StickWeights) and not np.array_equal(order, np.arange(len(order))):
+            values = {name: value[order] for name, value in named_values(params).items()}
+            values["concentrations"] = self.weights.counted(counts[order])
+            yield VariationalParams(**values), ""
+
+    def counts(self, params: VariationalParams) -> Array:
+        """Return the expected number of rows of each component that the weights hold, shape (K,)."""
+        counted = params.concentrations - self.weights.concentrations
+        result: Array = np.maximum(counted.reshape(len(counted), -1)[:, 0], 0.0)
+        return result
 
     def start(self) -> VariationalParams:
         """Return the posterior of clusters that the axes of largest spread cut, after a few steps of k-means."""
@@ -88,8 +132,13 @@ class VariationalProblem:
         return self.m_step(self.prior, Moments(counts, gaussians.means, gaussians.covs))
 
     def started(self, base: VariationalParams, given: Mapping[str, Any]) -> VariationalParams:
-        """Return `base` with the values in `given`."""
-        return with_values(base, given)
+        """Return `base` with the values in `given`; `InputError` if one breaks its form."""
+        params = with_values(base, given)
+        self.step.check_of_form(params.covs, "start['covs']")
+        least = self.precisions.least_degrees(self.rows.dim)
+        if params.degrees.min() <= least:
+            raise InputError(f"start['degrees']: expected numbers above {least:g}, got {params.degrees.tolist()}")
+        return params
 
     def named(self, params: VariationalParams) -> Mapping[str, Array]:
         """Return what stands in the posterior."""
@@ -118,22 +167,24 @@ class VariationalProblem:
 
     def beside_parts(self, params: VariationalParams) -> float:
         """Return minus the divergence of the posterior from the prior."""
-        return -divergence(params, self.prior)
+        return -self.divergence(params)
 
     def probabilities(self, params: VariationalParams) -> tuple[Array, Array]:
         """Return q(z), shape (n, K), and what each row adds to the bound, shape (n,)."""
-        scores = (log_densities(params, self.rows) + params.log_weights).T
+        scores = (log_densities(params, self.rows) + self.log_weights(params)).T
         check_possible(scores, np.arange(self.rows.n_rows))
         shares, heights = shares_of(scores, 1.0)
         return shares.T, heights
 
     def _at_labels(self, labels: Any) -> VariationalParams:
         counts, gaussians = gaussians_at_labels(self.rows, labels, self.step)
-        return self.m_step(self.prior, Moments(counts, gaussians.means, gaussians.covs))
+        # The largest first: sticks, unlike shares, expect them in that order.
+        order = np.argsort(-counts, kind="stable")
+        return self.m_step(self.prior, Moments(counts[order], gaussians.means[order], gaussians.covs[order]))
 
     def _expected(self, params: VariationalParams, moments: Moments) -> float:
-        rows = expected_log_density(params, moments) + float(moments.counts @ params.log_weights)
-        return rows - divergence(params, self.prior)
+        rows = expected_log_density(params, moments) + float(moments.counts @ self.log_weights(params))
+        return rows - self.divergence(params)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +195,7 @@ class _Part:
     rows: PatternedRows
 
     def e_step(self, params: VariationalParams) -> tuple[Moments, float]:
-        return posterior_moments(params, params.log_weights, self.rows, temperature=self.whole.temperature)
+        return self.whole.expected(params, self.rows)
 
     def m_step(self, params: VariationalParams, expectations: Moments) -> VariationalParams:
         return self.whole.m_step(params, expectations)

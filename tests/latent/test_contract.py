@@ -92,6 +92,14 @@ CASES = {
         clusters(seed=12),
     ),
     "mixture, Bayesian": (kem.VariationalMixture(3), clusters(seed=10)),
+    "mixture, Bayesian, sticks, diagonal": (
+        kem.VariationalMixture(3, covariance=kem.Diagonal(), weights="stick-breaking"),
+        clusters(n=25, seed=13),
+    ),
+    "mixture, Bayesian, shared isotropic": (
+        kem.VariationalMixture(2, covariance=kem.Shared(kem.Isotropic())),
+        clusters(n=25, seed=14),
+    ),
     "mixture, known weights": (kem.GaussianMixture(2, weights=kem.Fixed([0.5, 0.5])), clusters(seed=9, missing=0.0)),
     "hidden Markov, full": (kem.GaussianHMM(2, initial_probabilities=HALVES), rows_of_regimes()),
     "hidden Markov, shared diagonal": (

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import multigammaln
+from scipy.special import betaln, gammaln, multigammaln
 
 import kalman_em as kem
 
@@ -18,27 +18,80 @@ def blobs(n=100, seed=0, apart=5.0):
     return np.concatenate([rng.normal(size=(n, 2)) * [0.8, 1.2] + m for m in middles])
 
 
+FULL, DIAGONAL, ISOTROPIC = kem.Full(), kem.Diagonal(), kem.Isotropic()
+FORMS = [FULL, DIAGONAL, ISOTROPIC, *(kem.Shared(form) for form in (FULL, DIAGONAL, ISOTROPIC))]
+
+
 def log_evidence(data, mean, cov, beta0, nu0):
     """Return log p(data) of one Gaussian under its conjugate prior (Murphy 2007, equation 266)."""
-    n, p = data.shape
-    beta, nu, off = beta0 + n, nu0 + n, data.mean(axis=0) - mean
-    centred = data - data.mean(axis=0)
-    total = cov + centred.T @ centred + beta0 * n / beta * np.outer(off, off)
-    return (
-        -0.5 * n * p * np.log(np.pi)
-        + multigammaln(nu / 2, p)
-        - multigammaln(nu0 / 2, p)
-        + 0.5 * nu0 * np.linalg.slogdet(cov)[1]
-        - 0.5 * nu * np.linalg.slogdet(total)[1]
-        + 0.5 * p * np.log(beta0 / beta)
+    return log_evidence_of([data], mean, cov, beta0, nu0, FULL)
+
+
+def log_evidence_of(clusters, mean, cov, beta0, nu0, form):
+    """Return log p(clusters) where they have one covariance of `form`, and means of their own.
+
+    The normal integral over each mean leaves a sum of squares; that over the precision a ratio of norms of Wishart or
+    gamma densities, column by column where these are independent.
+    """
+    p, total, height, n_all = len(mean), cov.copy(), 0.0, 0
+    for data in clusters:
+        n, off, centred = len(data), data.mean(axis=0) - mean, data - data.mean(axis=0)
+        total = total + centred.T @ centred + beta0 * n / (beta0 + n) * np.outer(off, off)
+        height += 0.5 * p * np.log(beta0 / (beta0 + n)) - 0.5 * n * p * np.log(np.pi)
+        n_all += n
+    if form == FULL:
+        nu, blocks = nu0 + n_all, [(cov, total)]
+    elif form == DIAGONAL:
+        nu, blocks = nu0 + n_all, [(cov[[j]][:, [j]], total[[j]][:, [j]]) for j in range(p)]
+    else:
+        # One number, to which all columns add, and its prior once.
+        nu, blocks = nu0 + p * n_all, [(cov[:1, :1], cov[:1, :1] + np.trace(total - cov))]
+    for before, after in blocks:
+        q = len(before)
+        height += multigammaln(nu / 2, q) - multigammaln(nu0 / 2, q)
+        height += 0.5 * nu0 * np.linalg.slogdet(before)[1] - 0.5 * nu * np.linalg.slogdet(after)[1]
+    return height
+
+
+def log_labels(counts, concentration, weights):
+    """Return log p(labels), the weights integrated out."""
+    if weights == "dirichlet":
+        total = concentration * len(counts)
+        own = gammaln(counts + concentration) - gammaln(concentration)
+        return own.sum() + gammaln(total) - gammaln(total + counts.sum())
+    later = counts[::-1].cumsum()[::-1] - counts
+    return (betaln(1.0 + counts, concentration + later) - betaln(1.0, concentration)).sum()
+
+
+def prior_cov(form):
+    inner = form.form if isinstance(form, kem.Shared) else form
+    return inner.most_likely(np.array([[2.0, 0.3], [0.3, 1.0]]))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=repr)
+def test_the_bound_of_one_component_is_the_log_evidence(form):
+    data, mean, cov = blobs(20), np.array([1.0, 2.0]), prior_cov(form)
+    model = kem.VariationalMixture(1, covariance=form, mean_precision=0.4, degrees=3.5, mean=mean, cov=cov)
+    inner = form.form if isinstance(form, kem.Shared) else form
+    assert kem.fit(model, data).bound == pytest.approx(log_evidence_of([data], mean, cov, 0.4, 3.5, inner), abs=1e-9)
+
+
+@pytest.mark.parametrize("weights", ["dirichlet", "stick-breaking"])
+@pytest.mark.parametrize("form", FORMS, ids=repr)
+def test_the_bound_is_the_log_evidence_where_the_labels_are_certain(form, weights):
+    # q(z) is then one labelling, and the posterior factorises by itself as q does.
+    rng = np.random.default_rng(2)
+    clusters = [rng.normal(size=(30, 2)), rng.normal(size=(18, 2)) + 500.0]
+    mean, cov = np.array([100.0, 200.0]), prior_cov(form)
+    model = kem.VariationalMixture(
+        2, covariance=form, weights=weights, concentration=0.7, mean_precision=0.01, degrees=3.5, mean=mean, cov=cov
     )
-
-
-def test_the_bound_of_one_component_is_the_log_evidence():
-    data = blobs(20)
-    mean, cov = np.array([1.0, 2.0]), np.array([[2.0, 0.3], [0.3, 1.0]])
-    model = kem.VariationalMixture(1, mean_precision=0.4, degrees=3.5, mean=mean, cov=cov)
-    assert kem.fit(model, data).bound == pytest.approx(log_evidence(data, mean, cov, 0.4, 3.5), abs=1e-9)
+    fitted = kem.fit(model, np.concatenate(clusters))
+    groups = [clusters] if isinstance(form, kem.Shared) else [[one] for one in clusters]
+    inner = form.form if isinstance(form, kem.Shared) else form
+    expected = sum(log_evidence_of(group, mean, cov, 0.01, 3.5, inner) for group in groups)
+    expected += log_labels(np.array([30.0, 18.0]), 0.7, weights)
+    assert fitted.bound == pytest.approx(expected, abs=1e-7)
 
 
 def test_with_an_entry_missing_the_bound_stays_below_the_evidence():
@@ -59,25 +112,42 @@ def test_with_an_entry_missing_the_bound_stays_below_the_evidence():
     assert exact - 0.1 < bound < exact
 
 
-def test_every_iteration_and_the_bound_are_those_of_scikit_learn():
+SKLEARN = [
+    ("full", FULL, "dirichlet"),
+    ("full", FULL, "stick-breaking"),
+    # Theirs have the constants of a Wishart distribution throughout: a bound where that has one column.
+    ("diag", DIAGONAL, "stick-breaking"),
+    ("spherical", ISOTROPIC, "dirichlet"),
+]
+
+
+@pytest.mark.parametrize(("kind", "form", "weights"), SKLEARN)
+def test_every_iteration_and_the_bound_are_those_of_scikit_learn(kind, form, weights):
     mixture = pytest.importorskip("sklearn.mixture")
-    data = blobs(apart=3.0)
+    data = blobs(apart=3.0) if kind == "full" else blobs(apart=3.0)[:, :1]
     theirs = mixture.BayesianGaussianMixture(
         n_components=4,
-        weight_concentration_prior_type="dirichlet_distribution",
+        covariance_type=kind,
+        weight_concentration_prior_type="dirichlet_process"
+        if weights == "stick-breaking"
+        else "dirichlet_distribution",
         reg_covar=0.0,
         tol=0.0,
         max_iter=1,
         warm_start=True,
         random_state=3,
     )
+
+    def covs_of(value):
+        return value if kind == "full" else value.reshape(4, 1, 1)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs.fit(data)
         start = {
             "means": theirs.means_,
-            "covs": theirs.covariances_,
-            "concentrations": theirs.weight_concentration_,
+            "covs": covs_of(theirs.covariances_),
+            "concentrations": np.array(theirs.weight_concentration_).T,
             "mean_precisions": theirs.mean_precision_,
             "degrees": theirs.degrees_of_freedom_,
         }
@@ -86,11 +156,13 @@ def test_every_iteration_and_the_bound_are_those_of_scikit_learn():
             theirs.fit(data)
             bounds.append(theirs.lower_bound_)
     steps = kem.Stopping(max_iterations=12, relative_tolerance=0.0, parameter_tolerance=0.0)
-    ours = kem.fit(kem.VariationalMixture(4), data, start=start, stopping=steps)
+    model = kem.VariationalMixture(4, covariance=form, weights=weights)
+    ours = kem.fit(model, data, start=start, stopping=steps)
     np.testing.assert_allclose(ours.params.means, theirs.means_, rtol=1e-9)
-    np.testing.assert_allclose(ours.params.covs, theirs.covariances_, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(ours.params.concentrations, theirs.weight_concentration_, rtol=1e-9)
+    np.testing.assert_allclose(ours.params.covs, covs_of(theirs.covariances_), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(ours.params.concentrations, np.array(theirs.weight_concentration_).T, rtol=1e-9)
     np.testing.assert_allclose(ours.params.degrees, theirs.degrees_of_freedom_, rtol=1e-9)
+    np.testing.assert_allclose(ours.weights, theirs.weights_, rtol=1e-9)
     np.testing.assert_allclose(ours.probabilities(), theirs.predict_proba(data), atol=1e-9)
     # Theirs is the bound after the M-step, less what never changes.
     np.testing.assert_allclose(np.diff(ours.em.bound_history), np.diff(bounds), rtol=1e-6, atol=1e-8)
@@ -123,6 +195,36 @@ def test_units_do_not_matter_and_rows_keep_their_labels():
     np.testing.assert_allclose(one.probabilities().iloc[5].sum(), 1.0)
 
 
+@pytest.mark.parametrize("form", FORMS, ids=repr)
+def test_sticks_put_the_large_components_first(form):
+    data = np.concatenate([blobs(40, apart=8.0), blobs(90, seed=1, apart=8.0)[90:180]])
+    data[::11, 1] = NAN
+    fitted = kem.fit(kem.VariationalMixture(6, covariance=form, weights="stick-breaking"), data)
+    assert fitted.em.stop_reason.is_converged
+    assert np.diff(fitted.em.log_likelihoods).min() > -1e-9
+    assert fitted.n_kept == 3
+    np.testing.assert_allclose(fitted.weights[:3], np.array([130, 40, 40]) / 210, atol=0.02)
+    step = fitted.problem.m_step(fitted.em.params, fitted.problem.e_step(fitted.em.params)[0])
+    assert step.covs.shape == (6, 2, 2)
+    inner = form.form if isinstance(form, kem.Shared) else form
+    np.testing.assert_allclose([inner.most_likely(cov) for cov in step.covs], step.covs, rtol=1e-12)
+    assert (np.ptp(step.covs, axis=0).max() == 0.0) == isinstance(form, kem.Shared)
+
+
+def test_draws_under_each_form_have_the_moments_of_the_predictive():
+    for form in (DIAGONAL, ISOTROPIC):
+        fitted = kem.fit(kem.VariationalMixture(1, covariance=form, degrees=5.0), blobs(2))
+        drawn = fitted.sample(400_000, rng=np.random.default_rng(1))[["y1", "y2"]].to_numpy()
+        params = fitted.em.params
+        nu, beta = params.degrees[0], params.mean_precisions[0]
+        off = drawn - params.means[0]
+        variances = np.diag(params.covs[0]) * (1.0 + beta) / beta * nu / (nu - 2.0)
+        np.testing.assert_allclose((off**2).mean(axis=0), variances, rtol=0.03)
+        # What a precision is drawn to be makes columns large together, unless each has its own.
+        together = np.corrcoef((off**2).T)[0, 1]
+        assert (abs(together) < 0.02) == (form == DIAGONAL)
+
+
 def test_draws_have_the_moments_of_the_predictive():
     fitted = kem.fit(kem.VariationalMixture(1, degrees=8.0), blobs(4))
     drawn = fitted.sample(200_000, rng=np.random.default_rng(1))[["y1", "y2"]].to_numpy()
@@ -142,11 +244,23 @@ def test_draws_have_the_moments_of_the_predictive():
         ({"degrees": 1.0}, "degrees: expected a number above 1"),
         ({"mean": [1.0]}, "mean"),
         ({"cov": [[1.0, 2.0], [2.0, 1.0]]}, "cov"),
+        ({"covariance": DIAGONAL, "cov": [[1.0, 0.5], [0.5, 1.0]]}, "cov: expected covariances of the form"),
+        ({"covariance": kem.EqualVarCov()}, "conjugate"),
+        ({"weights": "stick breaking"}, "weights.*did you mean 'stick-breaking'"),
     ],
 )
 def test_priors_that_make_no_sense_are_refused(options, said):
     with pytest.raises(kem.InputError, match=said):
         kem.fit(kem.VariationalMixture(2, **options), blobs(20))
+
+
+def test_a_start_that_breaks_the_prior_is_refused():
+    data = blobs(20)
+    params = dict(kem.fit(kem.VariationalMixture(2), data).params)
+    with pytest.raises(kem.InputError, match=r"degrees.*above 1"):
+        kem.fit(kem.VariationalMixture(2), data, start={"degrees": [0.5, 3.0]})
+    with pytest.raises(kem.InputError, match=r"covs.*Diagonal"):
+        kem.fit(kem.VariationalMixture(2, covariance=DIAGONAL), data, start={"covs": params["covs"]})
 
 
 def test_there_are_no_criteria_beside_the_bound():

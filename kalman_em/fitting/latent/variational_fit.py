@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,8 @@ class VariationalMixtureFit(BoundFit, MixtureFit):
     @property
     def kept(self) -> BoolArray:
         """Which components have at least one row, in expectation, shape (K,)."""
-        kept: BoolArray = self.params.concentrations - self._prior_concentration >= 1.0
+        problem: Any = self.problem
+        kept: BoolArray = problem.counts(self.em.params) >= 1.0
         return kept
 
     @property
@@ -80,20 +82,15 @@ class VariationalMixtureFit(BoundFit, MixtureFit):
         """
         rng, n, params = as_generator(rng), as_count(n, "n"), self.em.params
         labels = rng.choice(self.n_components, n, p=params.weights)
-        degrees = params.degrees + 1.0 - params.dim
-        # W^-1 (1 + β) / (β (ν + 1 - p)), W^-1 being ν times the covariance that is kept.
-        share = params.degrees * (1.0 + params.mean_precisions) / (params.mean_precisions * degrees)
-        roots = square_roots(params.covs * share[:, None, None])
-        noise = (
-            rng.standard_normal((n, params.dim)) / np.sqrt(rng.chisquare(degrees[labels]) / degrees[labels])[:, None]
-        )
+        problem: Any = self.problem
+        degrees, noise = problem.precisions.drawn(params.degrees[labels], params.dim, rng)
+        # S ν (1 + β) / (β ν'), ν' the degrees of the draw.
+        beta = params.mean_precisions[labels]
+        scale = np.sqrt(params.degrees[labels] * (1.0 + beta) / (beta * degrees))
+        noise *= scale[:, None]
+        roots = square_roots(params.covs)
         values = params.means[labels] + (roots[labels] @ noise[:, :, None])[:, :, 0]
         return pd.DataFrame(values, columns=list(self.panel.names)).assign(component=labels)
-
-    @property
-    def _prior_concentration(self) -> float:
-        given = getattr(self.model, "concentration", None)
-        return 1.0 / self.n_components if given is None else float(given)
 
     def _facts(self) -> list[str]:
         n = sum(one.n_steps for one in self.panel)
