@@ -15,7 +15,7 @@ SOURCES = {"system": 0.45, "walk": 0.15, "trend": 0.1, "noise": 0.1, "rounded": 
 # How the states of a `LinearGaussian` start.
 STARTS = {"default": 0.3, "learnt": 0.18, "known": 0.12, "diffuse": 0.12, "stationary": 0.14, "mixed": 0.14}
 # Most fits are cut short, as what is wrong shows early; some go on to where leaps begin, some to their end.
-LENGTHS = {20: 0.86, 560: 0.1, 5000: 0.04}
+LENGTHS = {20: 0.89, 560: 0.08, 2000: 0.03}
 SQUARE_ROOT_SHARE = 0.05
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kalman_em.arrays import Array
+from kalman_em.arrays import Array, BoolArray
 from kalman_em.inference.rows import noise_covs
-from kalman_em.linalg import has_correlations, smallest_scaled_eigenvalue
+from kalman_em.linalg import has_correlations, smallest_scaled_eigenvalue, square_roots
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -22,6 +22,9 @@ LOST = 1e-10
 # else holds the start back, before the other parameters follow it.
 LOST_FIRST = 1e-11
 LOST_ALONE = 1e-8
+# A combination of sensors that is predicted with less than this of its variance: factors hold no smaller part. Below
+# the second, what is left is rounding of something stated as exact.
+LOST_TOGETHER, ROUNDED_TOGETHER = 1e-22, 1e-29
 # The same for first states that are diffuse, given the data, beside each other and beside their noise.
 UNSEEN = 1e-12
 # A known covariance with less than this of a direction, its variances scaled to 1, is taken for singular.
@@ -42,10 +45,11 @@ def is_degenerate(
 ) -> bool:
     """Whether the model predicts something without error, and the more surely the longer it learns.
 
-    Three ways. A learnt noise covariance has lost a direction, and its matrix can no longer hold what is left of it:
+    Four ways. A learnt noise covariance has lost a direction, and its matrix can no longer hold what is left of it:
     `learnt` has for each by name the blocks that its form does not state as singular. Or all noise is gone (a constant
-    series). Or, with a learnt start, some combination of the first row is predicted without error although later rows
-    are not: the density of that one value then grows without bound. `scale` (p,) is the size of the data.
+    series). Or a learnt R vanishes beside what moves several sensors at once, as where one is a copy of another. Or,
+    with a learnt start, some combination of the first row is predicted without error although later rows are not: the
+    density of that one value then grows without bound. `scale` (p,) is the size of the data.
     """
     if any(_has_lost_a_direction(block) for blocks in learnt.values() for block in blocks):
         return True
@@ -73,6 +77,8 @@ def is_degenerate(
     # only a learnt one comes close to it.
     if np.any(gone if "transition_cov" in learnt else gone & (np.diagonal(moved) == 0.0) & (np.diagonal(R) > 0.0)):
         return True
+    if "observation_cov" in learnt and predict_together(H[None], Q[None], R[None])[0]:
+        return True
     if system.has_diffuse or not start.is_learnt:
         return False
     P = system.initial_cov
@@ -90,6 +96,24 @@ def is_degenerate(
     values, vectors = np.linalg.eigh(first / unit)
     weakest = vectors[:, 0]
     return bool(values[0] < limit * float(weakest @ (later / unit) @ weakest))
+
+
+def predict_together(H: Array, Q: Array, R: Array) -> BoolArray:
+    """Whether some combination of the sensors is predicted without error, but for a rest of R, by each of n systems.
+
+    Where R is learnt the density of that combination grows as R vanishes. Judged by factors, which hold parts of 1e-29
+    of a variance: H (n, p, d), Q (n, d, d), R (n, p, p).
+    """
+    noise = np.diagonal(R, axis1=1, axis2=2)
+    variances = np.einsum("nij,njk,nik->ni", H, Q, H) + noise
+    # Where each sensor has noise of its own that is more than this, every combination has, unless R lost a direction.
+    found: BoolArray = np.all(variances > 0.0, axis=1)
+    found[found] = np.min(noise[found] / variances[found], axis=1) < LOST_TOGETHER / LOST
+    if found.any():
+        factor = np.concatenate([H[found] @ square_roots(Q[found]), square_roots(R[found])], axis=2)
+        parts = np.linalg.svd(factor / np.sqrt(variances[found])[:, :, None], compute_uv=False)[:, -1] ** 2
+        found[found] = (parts < LOST_TOGETHER) & (parts > ROUNDED_TOGETHER)
+    return found
 
 
 def is_unseen(specification: Specification, system: LinearGaussianSystem, initial_covs: Array) -> bool:

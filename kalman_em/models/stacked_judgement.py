@@ -7,7 +7,7 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray
 from kalman_em.inference.stacks import SystemStack
 from kalman_em.linalg import smallest_scaled_eigenvalue
-from kalman_em.models.degeneracy import LOST, LOST_ALONE, VANISHED, holds_all
+from kalman_em.models.degeneracy import LOST, LOST_ALONE, VANISHED, holds_all, predict_together
 from kalman_em.models.specification import COVARIANCES, Specification
 
 
@@ -33,6 +33,8 @@ def degenerate_each(specification: Specification, params: SystemStack, scale: Ar
     if "transition_cov" not in learnt:
         gone &= (_variances(moved) == 0.0) & (_variances(R) > 0.0)
     found |= np.any(gone, axis=1)
+    if "observation_cov" in learnt:
+        found |= predict_together(H, Q, R)
     start_learnt = any(specification.is_free(name) for name in ("initial_mean", "initial_cov"))
     if params.like.has_diffuse or not start_learnt:
         return found

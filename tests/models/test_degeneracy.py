@@ -192,3 +192,32 @@ def test_a_column_that_never_changes_ends_a_run_before_it_falls(model, numerics)
     fitted = kem.fit(model, values, numerics=numerics)
     assert fitted.em.stop_reason == "degenerate_covariance"
     assert fitted.em.n_falls == 0
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_sensors_that_only_a_vanishing_noise_tells_apart(unit):
+    pair = {"observation_matrix": [[2.0 * unit], [-unit]]}
+
+    def ends(noise, **changes):
+        system = level(1.0, noise * unit**2, **pair | {"observation_cov": np.diag([noise, noise]) * unit**2} | changes)
+        return is_at_an_end(system, unit)
+
+    assert ends(1e-23)
+    assert not ends(1e-20)
+    # Two states move two sensors; and what is stated as exact is no loss.
+    both = {"transition_matrix": np.eye(2), "transition_cov": np.eye(2), "initial_mean": [0.0, 0.0]}
+    both |= {"observation_matrix": unit * np.eye(2), "initial_cov": np.eye(2)}
+    assert not ends(1e-23, **both)
+    assert not ends(0.0)
+
+
+@pytest.mark.parametrize("form", [kem.Scaled([[2.0, 0.3], [0.3, 1.0]]), kem.Diagonal(), kem.Full()])
+def test_a_sensor_that_copies_another_ends_a_run_before_it_falls(form):
+    values = np.random.default_rng(1).standard_normal((20, 1)) @ [[0.7, -1.6]]
+    model = kem.LinearGaussian(1, 2, transition_cov=kem.Isotropic(), observation_cov=form, initial_cov=kem.Stationary())
+    stopping = kem.Stopping(max_iterations=400)
+    fitted = kem.fit(model, values, stopping=stopping)
+    assert fitted.em.stop_reason == "degenerate_covariance"
+    assert fitted.em.n_falls == 0
+    each = kem.fit_each(model, kem.Panel([kem.Observations(values), kem.Observations(2.0 * values)]), stopping=stopping)
+    assert {one.em.stop_reason for one in each.values()} == {"degenerate_covariance"}
