@@ -48,10 +48,10 @@ def expect_by(
 def initial_scores_by(laid: SystemRows, rows: Rows, numerics: str = AUTO) -> tuple[Array, Array]:
     """Return what `initial_scores` does; "auto" takes factors where covariances fail."""
     if numerics == SQUARE_ROOT:
-        return factored_scores(laid, rows)
+        return factored_scores(laid, rows)[:2]
     try:
         return initial_scores(laid, rows)
     except NumericalError:
         if numerics == STANDARD:
             raise
-        return factored_scores(laid, rows)
+        return factored_scores(laid, rows)[:2]

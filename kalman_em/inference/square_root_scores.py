@@ -16,15 +16,17 @@ from kalman_em.inference.square_root_information import EXACT, NOISY, Informatio
 from kalman_em.inference.square_root_loop import Factored
 
 
-def factored_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array]:
-    """Return the score (N, d) and information (N, d, d) of each series' likelihood in its initial mean.
+def factored_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array, Array]:
+    """Return the score (N, d) and information (N, d, d) of each series' likelihood in its initial mean, and what holds.
 
     As `initial_scores`: log L(m + δ) = log L(m) + r'δ - δ'N δ / 2. Taken back through x[0] = m + w, w ~ N(0, P), the
-    information on x[0] is that on m. Not for diffuse starts.
+    information on x[0] is that on m. What was seen without any noise says what m is: the third are rows E (N, d, d),
+    0 where there are no more, and the data are impossible unless E δ = 0. Not for diffuse starts.
     """
     filtered = filter_factors(laid, rows)
     d = laid.state_dim
     scores, information = np.zeros((rows.n_series, d)), np.zeros((rows.n_series, d, d))
+    held = np.zeros((rows.n_series, d, d))
     score_roots(
         rows.starts,
         transitions_of(laid),
@@ -37,8 +39,9 @@ def factored_scores(laid: SystemRows, rows: Rows) -> tuple[Array, Array]:
         information_space(d, filtered.reduced.h.shape[1]),
         scores,
         information,
+        held,
     )
-    return frozen(scores), frozen(information)
+    return frozen(scores), frozen(information), frozen(held)
 
 
 @kernel
@@ -53,8 +56,9 @@ def score_roots(
     information: Information,
     scores: Array,
     precisions: Array,
+    held: Array,
 ) -> None:
-    """Fill `scores` and `precisions`, which come as zeros, with G'g and G'G of the rows seen from the initial mean."""
+    """Fill `scores`, `precisions` and `held`, all zeros, with G'g, G'G and E of the rows seen from the initial mean."""
     d = scores.shape[1]
     for s in range(starts.shape[0] - 1):
         information.counts[EXACT], information.counts[NOISY] = 0, 0
@@ -64,7 +68,9 @@ def score_roots(
                 carry_rows(matrix, root, information)
             take_up(t, scalars, factored, information)
         carry_rows(identity, initial_roots[s if initial_roots.shape[0] > 1 else 0], information)
-        # Rows left without noise say what the system knew without error.
+        for k in range(information.counts[EXACT]):
+            for j in range(d):
+                held[s, k, j] = information.exact[k, j]
         for k in range(information.counts[NOISY]):
             for i in range(d):
                 scores[s, i] += information.noisy[k, i] * information.noisy_values[k]

@@ -38,6 +38,8 @@ class Start:
     is_learnt: bool
     is_before: bool
     is_alone: bool
+    # Whether its covariance is known: what that and a known R state as exact is not lost.
+    has_known_cov: bool = False
 
 
 def is_degenerate(
@@ -95,6 +97,8 @@ def is_degenerate(
     unit = np.outer(deviation, deviation)
     values, vectors = np.linalg.eigh(first / unit)
     weakest = vectors[:, 0]
+    if start.has_known_cov and not start.is_before and "observation_cov" not in learnt and values[0] < EXACT:
+        return False
     return bool(values[0] < limit * float(weakest @ (later / unit) @ weakest))
 
 

@@ -11,11 +11,16 @@ from kalman_em.em.constraints import JointConstraint
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.inference.e_step import initial_scores_by
 from kalman_em.inference.expectations import Expectations
-from kalman_em.inference.numerics import AUTO
+from kalman_em.inference.numerics import AUTO, STANDARD
 from kalman_em.inference.rows import Rows, lay
+from kalman_em.inference.square_root_scores import factored_scores
 from kalman_em.linalg import solve_each, solve_symmetric, symmetrised
+from kalman_em.models.degeneracy import holds_all
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
+
+# Rows of what is known of m without error that differ by less than this say the same.
+HELD = 1e-10
 
 
 def initial_update(
@@ -84,19 +89,46 @@ def most_likely_start(
     """
     diffuse: BoolArray = specification.initial.diffuse
     known = system.replaced(initial_diffuse=np.zeros(len(diffuse), dtype=bool)) if diffuse.any() else system
-    scores, information = initial_scores_by(lay(known, rows), rows, numerics)
+    laid = lay(known, rows)
+    # What is seen without noise may leave m no freedom in some directions: factors alone tell.
+    held = None
+    if numerics == STANDARD or holds_all(system.observation_cov):
+        scores, information = initial_scores_by(laid, rows, numerics)
+    else:
+        scores, information, held = factored_scores(laid, rows)
     if diffuse.any():
         scores, information = _profiled(scores, information, diffuse)
     own = specification.mean_constraint.own
     if own is not None:
+        if held is not None and np.any(held):
+            changes = np.stack([_within(own, *parts) for parts in zip(scores, information, held, strict=True)])
+            return np.asarray(system.initial_mean + changes)
         normals = own.T @ information @ own
         changes = solve_each(normals, (scores @ own)[:, :, None])[:, :, 0]
         return np.asarray(system.initial_mean + changes @ own.T)
     design = specification.constraint("initial_mean").design
+    if held is not None and np.any(held):
+        rows_held = held.reshape(-1, held.shape[2])
+        return np.asarray(system.initial_mean + _within(design, scores.sum(axis=0), information.sum(axis=0), rows_held))
     normal = design.T @ information.sum(axis=0) @ design
     right = design.T @ scores.sum(axis=0)
     change = solve_symmetric(symmetrised(normal), right[:, None])[:, 0]
     return np.asarray(system.initial_mean + design @ change)
+
+
+def _within(design: Array, score: Array, information: Array, held: Array) -> Array:
+    """Return the best change `design` @ c of m with `held` @ `design` @ c = 0."""
+    normal, right = design.T @ information @ design, design.T @ score
+    size = np.sqrt(np.maximum(np.diagonal(normal), 0.0))
+    unit = 1.0 / np.where(size > 0.0, size, 1.0)
+    rows = held @ design * unit
+    rows = rows[np.any(rows != 0.0, axis=1)]
+    rows /= np.abs(rows).max(axis=1, initial=0.0)[:, None]
+    _, values, vectors = np.linalg.svd(rows)
+    rank = np.count_nonzero(values > HELD * values.max(initial=0.0))
+    free = unit[:, None] * vectors[rank:].T
+    change = free @ solve_symmetric(symmetrised(free.T @ normal @ free), (free.T @ right)[:, None])[:, 0]
+    return np.asarray(design @ change)
 
 
 def zeros_kept(old: Array, new: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint
 from kalman_em.em.extrapolation import extrapolated, stretched
-from kalman_em.em.forms import is_of_independent_noise
+from kalman_em.em.forms import Fixed, is_of_independent_noise
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
@@ -151,6 +151,7 @@ class LinearGaussianProblem:
             # As many series as states, or fewer, or a start for each: it can fit the first row of each.
             is_alone=self.rows.n_series <= self.specification.state_dim
             or "initial_cov" in self.specification.by_series,
+            has_known_cov=isinstance(self.specification.forms["initial_cov"], Fixed),
         )
         if is_degenerate(params, learnt, start=first, scale=self.scale):
             return StopReason.degenerate_covariance

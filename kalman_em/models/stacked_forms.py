@@ -14,6 +14,7 @@ from kalman_em.em.repeated import Repeated
 from kalman_em.inference.blocks import WIDE
 from kalman_em.inference.rows import noise_covs
 from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
+from kalman_em.models.degeneracy import holds_all
 from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
@@ -36,6 +37,11 @@ def can_be_stacked(specification: Specification, system: LinearGaussianSystem) -
     for kind, cov in (("transition", noise_covs(system)), ("observation", system.observation_cov)):
         if specification.is_free(f"{kind}_offset") and smallest_scaled_eigenvalue(cov) < SILENT:
             return False
+    # So is a mean of which readings without noise leave some directions no freedom.
+    moves_mean_alone = specification.is_free("initial_mean") and not specification.is_free("initial_cov")
+    is_singular = smallest_scaled_eigenvalue(system.initial_cov) < SILENT
+    if moves_mean_alone and is_singular and not holds_all(system.observation_cov):
+        return False
     joints = [specification.joint("transition"), specification.joint("observation")]
     joints.append(join([specification.constraint("initial_mean")]))
     return all(joint.n_free == 0 or joint.free_columns is not None for joint in joints)

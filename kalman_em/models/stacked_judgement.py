@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from kalman_em.arrays import Array, BoolArray
+from kalman_em.em.forms import Fixed
 from kalman_em.inference.stacks import SystemStack
 from kalman_em.linalg import smallest_scaled_eigenvalue
-from kalman_em.models.degeneracy import LOST, LOST_ALONE, VANISHED, holds_all, predict_together
+from kalman_em.models.degeneracy import EXACT, LOST, LOST_ALONE, VANISHED, holds_all, predict_together
 from kalman_em.models.specification import COVARIANCES, Specification
 
 
@@ -48,7 +49,11 @@ def degenerate_each(specification: Specification, params: SystemStack, scale: Ar
     values, vectors = np.linalg.eigh(first[sound] / unit)
     weakest = vectors[:, :, 0]
     spread = np.einsum("ni,nij,nj->n", weakest, later[sound] / unit, weakest)
-    found[sound] |= values[:, 0] < LOST_ALONE * spread
+    lost = values[:, 0] < LOST_ALONE * spread
+    is_stated = "observation_cov" not in learnt and isinstance(specification.forms["initial_cov"], Fixed)
+    if is_stated and specification.initial_step != "before":
+        lost &= values[:, 0] >= EXACT
+    found[sound] |= lost
     return found
 
 

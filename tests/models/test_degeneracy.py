@@ -221,3 +221,15 @@ def test_a_sensor_that_copies_another_ends_a_run_before_it_falls(form):
     assert fitted.em.n_falls == 0
     each = kem.fit_each(model, kem.Panel([kem.Observations(values), kem.Observations(2.0 * values)]), stopping=stopping)
     assert {one.em.stop_reason for one in each.values()} == {"degenerate_covariance"}
+
+
+def test_a_start_that_is_stated_as_exact_is_not_lost():
+    """P = 0 and R = 0 are known, m is learnt: one direction of the first row is known, and nothing shrinks."""
+    pair = {"transition_matrix": np.eye(2), "observation_matrix": np.eye(2), "initial_mean": [0.0, 0.0]}
+    pair |= {"observation_cov": np.zeros((2, 2)), "initial_cov": np.diag([1.0, 0.0]), "transition_cov": np.eye(2)}
+    system, learnt = level(1.0, 0.0, **pair), {"transition_cov": [np.eye(2)]}
+    ends = {
+        known: is_degenerate(system, learnt, start=Start(True, False, True, known), scale=np.ones(2))
+        for known in (True, False)
+    }
+    assert ends == {True: False, False: True}

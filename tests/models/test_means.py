@@ -236,3 +236,34 @@ def test_noise_in_every_equation_leaves_the_step_to_em():
     means = MeanNumbers(problem.specification, problem.rows)
     assert not means.are_silent(system)
     assert means.are_silent(replace(system, observation_cov=np.zeros((1, 1))))
+
+
+@pytest.mark.parametrize("numerics", ["auto", "square_root"])
+def test_a_mean_keeps_to_what_readings_without_noise_say_of_it(numerics):
+    """x[0] = m + (w, -w) and the first reading is x1 + x2: so m1 + m2 is known, and only the rest of m is free."""
+    rng = np.random.default_rng(3)
+    known = {
+        "transition_matrix": np.array([[0.7, 0.2], [-0.1, 0.9]]),
+        "transition_cov": np.array([[0.3, 0.1], [0.1, 0.2]]),
+        "observation_matrix": np.array([[1.0, 1.0]]),
+        "observation_cov": np.zeros((1, 1)),
+        "initial_cov": np.array([[0.5, -0.5], [-0.5, 0.5]]),
+    }
+    model = kem.LinearGaussian(
+        2, 1, **{name: kem.Fixed(value) for name, value in known.items()}, initial_mean=kem.Full(), initial_step="first"
+    )
+    values = rng.standard_normal((8, 1)) + 4.0
+
+    def height(first):
+        system = kem.LinearGaussianSystem(**known, initial_mean=[first, values[0, 0] - first])
+        return kem.kalman_filter(system, kem.Observations(values)).log_likelihood
+
+    low, middle, high = height(-1.0), height(0.0), height(1.0)
+    best = 0.5 * (high - low) / (2.0 * middle - low - high)
+    fitted = kem.fit(model, values, numerics=numerics, start={"initial_mean": [1.0, values[0, 0] - 1.0]})
+    assert fitted.em.stop_reason == "converged"
+    np.testing.assert_allclose(fitted.params.initial_mean, [best, values[0, 0] - best], rtol=1e-7)
+    each = kem.fit_each(
+        model, kem.Panel([kem.Observations(values)] * 2), start={"initial_mean": [1.0, values[0, 0] - 1.0]}
+    )
+    np.testing.assert_allclose(each[0].params.initial_mean, fitted.params.initial_mean, rtol=1e-7)
