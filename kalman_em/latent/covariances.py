@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array
-from kalman_em.em.forms import Shared, checked_covariance_form, covariance_form, is_of_independent_noise
+from kalman_em.em.forms import Diagonal, Shared, checked_covariance_form, covariance_form, is_of_independent_noise
 from kalman_em.em.noise import NoiseStep
 from kalman_em.em.stopping import EMStop, StopReason
 from kalman_em.errors import InputError
 from kalman_em.latent.gaussians import Gaussians
 from kalman_em.latent.moments import Moments
 from kalman_em.latent.rows import PatternedRows
+from kalman_em.latent.structures import Structure
 from kalman_em.linalg import smallest_scaled_eigenvalue
 
 ROUNDING = float(np.finfo(float).eps)
@@ -35,7 +36,7 @@ def checked_component_form(form: Any, name: str) -> None:
 class ComponentStep:
     """A form laid out for the covariances of `n_components` over `dim` columns.
 
-    `Shared(form)` is one covariance for all, any other form one for each.
+    `Shared(form)` is one covariance for all, or some of what makes one; any other form one for each.
     """
 
     form: Any
@@ -54,6 +55,8 @@ class ComponentStep:
     @property
     def n_free(self) -> int:
         """Number of free numbers."""
+        if self._structure is not None:
+            return self._structure.n_free
         return self._step.n_free * (1 if self.is_shared else self.n_components)
 
     @property
@@ -64,7 +67,7 @@ class ComponentStep:
     @property
     def is_shared(self) -> bool:
         """Whether all components have one covariance."""
-        return isinstance(self.form, Shared)
+        return isinstance(self.form, Shared) and self.form.only is None
 
     def most_likely(self, counts: Array, scatters: Array, near: Array) -> Array:
         """Return the covariances (K, p, p) of the form that maximise -Σ_k n_k (log|Σ_k| + tr(Σ_k^-1 S_k)).
@@ -72,6 +75,8 @@ class ComponentStep:
         For one covariance of all, S is the mean over all rows (Celeux & Govaert, Gaussian parsimonious clustering
         models, Pattern Recognition 28 (1995), section 3).
         """
+        if self._structure is not None:
+            return self._structure.most_likely(counts, scatters, near)
         if self.is_shared:
             pooled = np.einsum("k,kij->ij", counts / counts.sum(), scatters)
             cov = self._step.most_likely(pooled[None], np.array([counts.sum()]), near[0])
@@ -90,6 +95,8 @@ class ComponentStep:
         InputError
             If the form does not say how covariances depend on numbers.
         """
+        if self._structure is not None:
+            return self._structure.free_numbers(covs)
         self._check_family()
         each = covs[:1] if self.is_shared else covs
         return np.concatenate([np.zeros(0), *(self._step.free(cov) for cov in each if self._step.n_free)])
@@ -98,6 +105,8 @@ class ComponentStep:
         """Return the covariances (K, p, p) with these numbers, `covs` where nothing is free."""
         if self._step.n_free == 0:
             return covs
+        if self._structure is not None:
+            return self._structure.with_numbers(covs, numbers)
         found = [self._step.at(own) for own in numbers.reshape(-1, self._step.n_free)]
         return np.array(found * self.n_components if self.is_shared else found)
 
@@ -150,3 +159,10 @@ class ComponentStep:
     @cached_property
     def _step(self) -> NoiseStep:
         return NoiseStep(self.form.form if isinstance(self.form, Shared) else self.form, self.dim, self.name)
+
+    @cached_property
+    def _structure(self) -> Structure | None:
+        """What components share where that is not all of a covariance."""
+        if not isinstance(self.form, Shared) or self.form.only is None:
+            return None
+        return Structure(self.form.only, isinstance(self.form.form, Diagonal), self.n_components, self.dim)

@@ -34,7 +34,7 @@ class GaussianHMM:
     n_states : int
         Number of regimes, K.
     covariance : form, default Full()
-        Of the covariance of each regime; ``Shared(form)`` is one for all.
+        Of the covariance of each regime; ``Shared(form)`` is one for all, ``Shared(form, only=...)`` shares some of it.
     transition_matrix : form, default Full()
         Of the moves, shape (K, K): `LeftToRight()`, `Partly` or `Pattern` with zeros that stay zeros, `Fixed`.
     initial_probabilities : form or Stationary(), default Full()

@@ -31,7 +31,8 @@ class GaussianMixture:
         Number of Gaussians, K.
     covariance : form
         How the covariances may vary: ``Full()``, ``Diagonal()``, ``Isotropic()``, ... one for each component;
-        ``Shared(form)`` one for all.
+        ``Shared(form)`` one for all; ``Shared(form, only="shape")`` and the like what mclust calls VEV and so on: the
+        table is in `Shared`.
     weights : Full() or Fixed(value)
         The shares of the components: learnt, or K known numbers.
     starts : {"k-means++", "random"}

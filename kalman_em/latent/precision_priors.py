@@ -41,7 +41,8 @@ class PrecisionPrior:
     form: Any
 
     def __post_init__(self) -> None:
-        if not isinstance(self.inner, Full | Diagonal | Isotropic):
+        has_prior = isinstance(self.inner, Full | Diagonal | Isotropic)
+        if not has_prior or (self.is_shared and self.form.only is not None):
             raise InputError(
                 "covariance: expected Full(), Diagonal(), Isotropic() or Shared(...) of one of these, which have "
                 f"conjugate priors, got {self.form!r}"
