@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "kalman_em"
 
 # From the bottom up. A name is a module or a package with all that is in it; a newcomer must be placed here.
 LAYERS = [
-    ["errors", "memory", "arrays", "compiled", "linalg", "leaves", "version", "discretisation", "gaps", "threads"],
+    [
+        "errors",
+        "memory",
+        "arrays",
+        "compiled",
+        "vectors",
+        "linalg",
+        "leaves",
+        "version",
+        "discretisation",
+        "gaps",
+        "threads",
+    ],
     ["observations", "dynamics", "systems", "posteriors"],
     ["inference"],
     ["em"],

@@ -9,6 +9,7 @@ from kalman_em.compiled import inlined, kernel, part
 from kalman_em.inference.kernel_arrays import BackwardSpace, Filtered, Transitions
 from kalman_em.inference.steady import forget_pace
 from kalman_em.inference.steps import Size, copy_matrix, smooth_step, udu, whiten_rows
+from kalman_em.vectors import multiply, multiply_crossed, solve_factored
 
 # The entries of `BackwardSpace.place`.
 FACTORS_LEFT, WHITE_F, WHITE_Q, GAIN_P, GAIN_F, GAIN_Q, IS_STEADY, IS_WATCHED, HAS_LOST = 0, 1, 2, 3, 4, 5, 6, 7, 8
@@ -78,12 +79,12 @@ def plain_gain(
     predicted_cov: Array,
     noise_pivots: Array,
     lossless: float,
-    gain: Array,
+    turned_gain: Array,
     moved: Array,
     upper: Array,
     pivots: Array,
 ) -> bool:
-    """Fill the gain G = P F' Pp^-1, and F P in `moved`, from the factors of the predicted covariance Pp = U D U'.
+    """Fill G', the gain G = P F' Pp^-1 turned, and F P in `moved`, from the factors of the predicted Pp = U D U'.
 
     Return False, for the updates of `smooth_step` to take over, unless the pivots D are well above rounding and the
     noise Q gives more than the part `lossless` of every one. Then I - F G = Q Pp^-1 is so far from 0 that neither P - G
@@ -96,23 +97,10 @@ def plain_gain(
     for i in range(d):
         pivots[i] = 1.0 / pivots[i]
     if not isinstance(size, tuple):
-        wide_gain(size, transition, filtered_cov, gain, moved, upper, pivots)
+        wide_gain(size, transition, filtered_cov, turned_gain, moved, upper, pivots)
         return True
-    # Row by row of G = (F P)' Pp^-1: two triangular solves each.
-    for j in range(d):
-        for i in range(d - 1, -1, -1):
-            total = 0.0
-            for k in range(d):
-                total += transition[i, k] * filtered_cov[k, j]
-            moved[i, j] = total
-            for k in range(i + 1, d):
-                total -= upper[i, k] * gain[j, k]
-            gain[j, i] = total
-        for i in range(d):
-            total = gain[j, i] * pivots[i]
-            for k in range(i):
-                total -= upper[k, i] * gain[j, k]
-            gain[j, i] = total
+    multiply(size, None, transition, filtered_cov, moved)
+    solve_factored(size, upper, pivots, moved, turned_gain)
     return True
 
 
@@ -120,7 +108,7 @@ def plain_gain(
 def wide_gain(
     size: Size, transition: Array, filtered_cov: Array, gain: Array, moved: Array, upper: Array, pivots: Array
 ) -> None:
-    """Fill F P and G for many states: what is added goes along rows, which needs no order and no long strides.
+    """Fill F P and G' for many states: what is added goes along rows, which needs no order and no long strides.
 
     `pivots` are the inverses of D.
     """
@@ -143,56 +131,55 @@ def wide_gain(
         for k in range(i):
             for j in range(d):
                 gain[i, j] -= upper[k, i] * gain[k, j]
-    for i in range(d):
-        for j in range(i):
-            gain[i, j], gain[j, i] = gain[j, i], gain[i, j]
 
 
 @inlined
 def plain_cov(
-    size: Size, filtered_cov: Array, moved: Array, gain: Array, next_cov: Array, lag_one: Array, cov: Array
+    size: Size,
+    filtered_cov: Array,
+    moved: Array,
+    turned_gain: Array,
+    next_cov: Array,
+    change: Array,
+    lag_one: Array,
+    cov: Array,
 ) -> None:
-    """Fill `lag_one` with V[t+1] G' and `cov` with P + G (V[t+1] G' - F P), where G Pp = (F P)'."""
+    """Fill `lag_one` with V[t+1] G' and `cov` with P + G (V[t+1] G' - F P), where G Pp = (F P)'; `change` is scratch.
+
+    `cov` may be `next_cov`.
+    """
     d = len(size)
     if not isinstance(size, tuple):
-        wide_cov(size, filtered_cov, moved, gain, next_cov, lag_one, cov)
+        wide_cov(size, filtered_cov, moved, turned_gain, next_cov, lag_one, cov)
         return
+    multiply(size, None, next_cov, turned_gain, lag_one)
     for i in range(d):
         for j in range(d):
-            total = 0.0
-            for k in range(d):
-                total += next_cov[i, k] * gain[j, k]
-            lag_one[i, j] = total
+            change[i, j] = lag_one[i, j] - moved[i, j]
+    multiply_crossed(size, filtered_cov, turned_gain, change, cov)
     for i in range(d):
-        for j in range(i + 1):
-            total = filtered_cov[i, j]
-            for k in range(d):
-                total += gain[i, k] * (lag_one[k, j] - moved[k, j])
-            cov[i, j] = total
-            cov[j, i] = total
+        for j in range(i):
+            cov[j, i] = cov[i, j]
 
 
 @part
 def wide_cov(
-    size: Size, filtered_cov: Array, moved: Array, gain: Array, next_cov: Array, lag_one: Array, cov: Array
+    size: Size, filtered_cov: Array, moved: Array, turned_gain: Array, next_cov: Array, lag_one: Array, cov: Array
 ) -> None:
     """Fill what `plain_cov` does for many states, along rows."""
     d = len(size)
     for i in range(d):
         for j in range(d):
-            cov[i, j] = 0.0
+            lag_one[i, j] = 0.0
         for k in range(d):
             for j in range(d):
-                cov[i, j] += gain[i, k] * next_cov[k, j]
-    for i in range(d):
-        for j in range(d):
-            lag_one[j, i] = cov[i, j]
+                lag_one[i, j] += next_cov[i, k] * turned_gain[k, j]
     for i in range(d):
         for j in range(i + 1):
             cov[i, j] = filtered_cov[i, j]
         for k in range(d):
             for j in range(i + 1):
-                cov[i, j] += gain[i, k] * (lag_one[k, j] - moved[k, j])
+                cov[i, j] += turned_gain[k, i] * (lag_one[k, j] - moved[k, j])
         for j in range(i):
             cov[j, i] = cov[i, j]
 

@@ -11,6 +11,12 @@ from kalman_em.inference.numerics import LOST_DIGITS
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steady_means import filter_steady, run_ahead
 from kalman_em.inference.steps import CANCELLED, CANCELLED_SQUARE, LOG_2PI, Size, joseph
+from kalman_em.vectors import multiply, subtract_square
+
+# Spreads are multiplied, and their logarithm taken, as long as the product is in these bounds.
+LEAST, MOST = 1e-100, 1e100
+# Rows alike before it is asked whether the covariances have converged: with scattered gaps there are seldom more.
+A_WHILE = 3
 
 
 @contracted
@@ -42,16 +48,16 @@ def filter_rows(
     """
     d = len(size)
     mean, cov = local(size, space.mean), local(size, space.cov)
-    gain, work = local(size, space.ahead), local(size, space.work)
+    gain, work, turned = local(size, space.ahead), local(size, space.work), local(size, space.factor)
+    turned_f = -1
     for s in range(starts.shape[0] - 1):
         own = s if begun.means.shape[0] > 1 else 0
         for i in range(d):
             mean[i] = begun.means[own, i]
             for j in range(d):
                 cov[i, j] = begun.covs[own, i, j]
-        forget_pace(space.pace)
         t, first, end = begun.rows[s], starts[s], starts[s + 1]
-        g, f, q = -1, -1, -1
+        g, f, q, n_alike = -1, -1, -1, 0
         is_settled, has_lost = begun.settled[s] == 1, begun.lost[s] == 1
         if is_settled:
             g = scalars.group_index[t - 1]
@@ -67,7 +73,12 @@ def filter_rows(
             if t > first:
                 is_same = is_same and transitions.matrix_index[t - 1] == f and transitions.noise_index[t - 1] == q
                 f, q = transitions.matrix_index[t - 1], transitions.noise_index[t - 1]
-                move_on(size, t, f, q, transitions, mean, cov, gain, work)
+                if isinstance(size, tuple) and f != turned_f:
+                    turned_f = f
+                    for i in range(d):
+                        for j in range(d):
+                            turned[j, i] = transitions.matrix[f, i, j]
+                move_on(size, t, f, q, transitions, mean, cov, gain, work, turned)
             for i in range(d):
                 filtered.predicted_means[row, i] = mean[i]
                 for j in range(d):
@@ -91,10 +102,12 @@ def filter_rows(
             else:
                 log_likelihoods[s] += log_density
             t += 1
-            if not (freezes and is_informed and is_same):
+            n_alike = n_alike + 1 if freezes and is_informed and is_same else 0
+            if n_alike == A_WHILE:
                 forget_pace(space.pace)
-            elif is_settled or has_settled(
-                size, filtered.filtered_covs[before], filtered.filtered_covs[entry], space.pace
+            if (is_settled and n_alike > 0) or (
+                n_alike >= A_WHILE
+                and has_settled(size, filtered.filtered_covs[before], filtered.filtered_covs[entry], space.pace)
             ):
                 stop = run_ahead(t, end, f, q, g, transitions, scalars)
                 if stop > t:
@@ -137,10 +150,19 @@ def move_on(
     cov: Array,
     moved: Array,
     work: Array,
+    turned: Array,
 ) -> None:
-    """Move mean and cov to row t, in place: F m + c and F P F' + Q."""
+    """Move mean and cov to row t, in place: F m + c and F P F' + Q; `turned` is F' where d is known."""
     d = len(size)
     F, Q, offset = transitions.matrix[f], transitions.noise_cov[q], transitions.offset[transitions.offset_index[t - 1]]
+    if isinstance(size, tuple):
+        multiply(size, offset, mean, turned, mean)
+        multiply(size, None, F, cov, work)
+        multiply(size, Q, work, turned, cov)
+        for i in range(d):
+            for j in range(i):
+                cov[j, i] = cov[i, j]
+        return
     for i in range(d):
         total = offset[i]
         for j in range(d):
@@ -182,15 +204,18 @@ def observe_row(
     """
     d = len(size)
     total, is_informed, is_lossy = 0.0, True, False
+    n_told, product = 0.0, 1.0
     for i in range(scalars.counts[g]):
         variance, error = scalars.variances[g, i], scalars.values[t, i]
         spread = variance
+        multiply(size, None, scalars.h[g, i], cov, gain)
         for j in range(d):
-            entry = 0.0
-            for k in range(d):
-                entry += cov[j, k] * scalars.h[g, i, k]
-            gain[j] = entry
-            spread += scalars.h[g, i, j] * entry
+            if not isinstance(size, tuple):
+                entry = 0.0
+                for k in range(d):
+                    entry += cov[j, k] * scalars.h[g, i, k]
+                gain[j] = entry
+            spread += scalars.h[g, i, j] * gain[j]
             error -= scalars.h[g, i, j] * mean[j]
         if variance <= 0.0:
             scale = 0.0
@@ -212,11 +237,13 @@ def observe_row(
         for j in range(d):
             space.gains[i, j] = gain[j] * inverse
         if variance > lossless * spread:
-            for j in range(d):
-                for k in range(j + 1):
-                    entry = cov[j, k] - gain[j] * inverse * gain[k]
-                    cov[j, k] = entry
-                    cov[k, j] = entry
+            subtract_square(size, gain, inverse, cov)
+            if not isinstance(size, tuple):
+                for j in range(d):
+                    for k in range(j + 1):
+                        entry = cov[j, k] - gain[j] * inverse * gain[k]
+                        cov[j, k] = entry
+                        cov[k, j] = entry
         else:
             for j in range(d):
                 for k in range(d):
@@ -227,6 +254,11 @@ def observe_row(
                     cov[j, k] = space.cov[j, k]
         for j in range(d):
             mean[j] += gain[j] * inverse * error
-        total -= 0.5 * (LOG_2PI + math.log(spread) + error * error * inverse)
+        total -= 0.5 * error * error * inverse
+        n_told += 1.0
+        product *= spread
+        if not LEAST < product < MOST:
+            total -= 0.5 * math.log(product)
+            product = 1.0
         is_lossy = is_lossy or (spread > LOST_DIGITS * variance > 0.0 and d > 1)
-    return total, is_informed, is_lossy
+    return total - 0.5 * (n_told * LOG_2PI + math.log(product)), is_informed, is_lossy

@@ -19,7 +19,7 @@ from kalman_em.inference.backward import (
     smooth_generally,
     write_row,
 )
-from kalman_em.inference.gains import GAIN_P, HAS_LOST, IS_STEADY, IS_WATCHED, plain_cov, plain_gain
+from kalman_em.inference.gains import GAIN_P, HAS_LOST, IS_STEADY, IS_WATCHED, WHITE_F, plain_cov, plain_gain
 from kalman_em.inference.kernel_arrays import (
     BackwardSpace,
     Filtered,
@@ -34,6 +34,7 @@ from kalman_em.inference.spreads import settle_spread
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steady_means import smooth_steady
 from kalman_em.inference.steps import Size
+from kalman_em.vectors import add_multiple, multiply
 
 
 def smooth_rows(
@@ -96,7 +97,8 @@ def smooth_plainly(
     """
     d = len(size)
     cov, next_cov, lag_one = local(size, spreads.cov), local(size, spreads.next_cov), local(size, space.lag_one)
-    gain, moved = local(size, space.gain), local(size, space.moved)
+    turned_gain, moved = local(size, space.gain), local(size, space.moved)
+    change, mean_change = local(size, space.conditional), local(size, space.precisions)
     upper, pivots = local(size, space.factor), local(size, space.deviations)
     covs, next_covs = local(size, spreads.covs), local(size, spreads.next_covs)
     lag_one_covs = local(size, spreads.lag_one_covs)
@@ -135,7 +137,7 @@ def smooth_plainly(
                         filtered.predicted_covs[filtered.cov_index[t + 1]],
                         space.pivots[q],
                         space.lossless[0],
-                        gain,
+                        turned_gain,
                         moved,
                         upper,
                         pivots,
@@ -143,26 +145,34 @@ def smooth_plainly(
                         status = SCARCE
                         break
                 for i in range(d):
-                    total = filtered.filtered_means[t, i]
+                    mean_change[i] = means[t + 1, i] - filtered.predicted_means[t + 1, i]
                     for j in range(d):
-                        total += gain[i, j] * (means[t + 1, j] - filtered.predicted_means[t + 1, j])
                         next_cov[i, j] = cov[i, j]
-                    means[t, i] = total
-                plain_cov(size, filtered.filtered_covs[k], moved, gain, next_cov, lag_one, cov)
+                multiply(size, filtered.filtered_means[t], mean_change, turned_gain, means[t])
+                if not isinstance(size, tuple):
+                    for i in range(d):
+                        means[t, i] = filtered.filtered_means[t, i]
+                    for j in range(d):
+                        for i in range(d):
+                            means[t, i] += turned_gain[j, i] * mean_change[j]
+                plain_cov(size, filtered.filtered_covs[k], moved, turned_gain, next_cov, change, lag_one, cov)
                 if has_vanished(size, filtered.filtered_covs[k], cov):
                     space.place[HAS_LOST] = 1
                 if is_same:
                     for i in range(d):
                         for j in range(d):
                             spreads.next_cov[i, j], spreads.cov[i, j] = next_cov[i, j], cov[i, j]
-                            space.gain[i, j] = gain[i, j]
                     if has_settled(size, spreads.next_cov, spreads.cov, space.pace):
                         stop = run_behind(t - 1, first, k, f, q, transitions, filtered)
+                        for i in range(d):
+                            for j in range(d):
+                                space.whitened[i, j] = turned_gain[j, i]
+                        space.place[WHITE_F] = -1
                         smooth_steady(
                             size,
                             t - 1,
                             stop,
-                            space.gain,
+                            space.whitened,
                             filtered.predicted_means,
                             filtered.filtered_means,
                             means,
@@ -175,11 +185,16 @@ def smooth_plainly(
                         settle(size, summed_f, summed_q, transitions, covs, next_covs, lag_one_covs, spreads)
                         summed_f, summed_q = f, q
                     n = float(t - stop)
-                    for i in range(d):
-                        for j in range(d):
-                            next_covs[i, j] += next_cov[i, j] + (n - 1.0) * cov[i, j]
-                            covs[i, j] += n * cov[i, j]
-                            lag_one_covs[i, j] += n * lag_one[i, j]
+                    add_multiple(size, 1.0, next_cov, next_covs)
+                    add_multiple(size, n - 1.0, cov, next_covs)
+                    add_multiple(size, n, cov, covs)
+                    add_multiple(size, n, lag_one, lag_one_covs)
+                    if not isinstance(size, tuple):
+                        for i in range(d):
+                            for j in range(d):
+                                next_covs[i, j] += next_cov[i, j] + (n - 1.0) * cov[i, j]
+                                covs[i, j] += n * cov[i, j]
+                                lag_one_covs[i, j] += n * lag_one[i, j]
             entry -= 1
             write_row(size, entry, t, stop, first + n_leading, keeps, cov, lag_one, scalars, smoothed, spreads)
             t = stop
