@@ -1,28 +1,30 @@
 """Does a single start, taken from the data, reach the best optimum that 20 random starts find?
 
-    python -m benchmarks.starts --processes 2
+    python -m benchmarks.starts --results starts.jsonl --resume
 
-Every case is a data set that comes with the package and a model that fits it. The single start is that of `fit`; random
-starts are those of ``fit(n_starts=...)``. To make that affordable the random starts are taken up by quasi-Newton steps
-sooner than in a fit; the highest of them, as they stand, go on as a fit does until one ends at a maximum.
+What a case found is written to `--results` as soon as it is known; with `--resume` a case that stands there is not run
+again. Every case is a data set that comes with the package and a model that fits it. The single start is that of `fit`;
+random starts are those of ``fit(n_starts=...)``. To make that affordable the random starts are taken up by quasi-Newton
+steps sooner than in a fit; the highest of them, as they stand, go on as a fit does until one ends at a maximum.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 import kalman_em as kem
+from benchmarks.start_cases import Case, cases
 from kalman_em.em.result import EMResult
 from kalman_em.fitting.learning import stated
 from kalman_em.models.leading import rows_of
@@ -30,7 +32,7 @@ from kalman_em.models.problem import LeapingProblem
 from kalman_em.models.scale import data_scale
 
 # Iterations of a random start before its quasi-Newton steps, in place of the hundreds of a fit, and in all.
-CLIMB_AFTER, TRIAL_ITERATIONS = 60, 250
+CLIMB_AFTER, TRIAL_ITERATIONS = 60, 110
 # So many of the random starts may be taken to their end to find one that has a maximum.
 MOST_FINISHED = 4
 # A start is as good as the best if its log-likelihood is lower by no more than this.
@@ -53,16 +55,6 @@ class QuickProblem(LeapingProblem):
 
 
 @dataclass(frozen=True)
-class Case:
-    """A data set, which part of it, and a model."""
-
-    dataset: str
-    text: str
-    model: Any
-    data: Callable[[], dict[str, Any]]
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What the single start and the random starts of a case reached."""
 
@@ -76,6 +68,7 @@ class Outcome:
     best_stop: str
     n_iterations: int
     start_seconds: float
+    single_seconds: float
     seconds: float
 
     @property
@@ -87,107 +80,6 @@ class Outcome:
     def n_reaching(self) -> int:
         """How many random starts, as their trials end, come as near to the best as a single start should."""
         return sum(self.best - AS_GOOD <= value <= self.best + AS_GOOD for value in self.random)
-
-
-def columns(dataset: str, *names: str, rows: slice = slice(None), growth: float = 0.0) -> Callable[[], dict[str, Any]]:
-    """Return what reads some columns and rows of a data set; `growth` times the differences of logarithms, if not 0."""
-
-    def read() -> dict[str, Any]:
-        frame = kem.datasets.load(dataset)
-        chosen = frame[list(names)] if names else frame
-        if growth:
-            chosen = (growth * np.log(chosen)).diff().iloc[1:]
-        return {"data": chosen[rows]}
-
-    return read
-
-
-def timed(dataset: str, name: str, rows: slice) -> Callable[[], dict[str, Any]]:
-    """Return what reads one column in time: its labels are the times."""
-
-    def read() -> dict[str, Any]:
-        frame = kem.datasets.load(dataset)[name][rows]
-        return {
-            "data": pd.DataFrame({"time": frame.index, "value": frame.to_numpy()}),
-            "time": "time",
-            "values": "value",
-        }
-
-    return read
-
-
-PRICES = ("infl", "unemp", "tbilrate")
-OUTPUT = ("realgdp", "realcons", "realinv", "realdpi")
-SECTORS = ("manufacturing", "construction", "financial_activities", "leisure_and_hospitality")
-MODULES = ("module_1_c", "module_2_c", "module_3_c")
-
-
-def cases() -> Iterator[Case]:
-    """Yield all cases."""
-    nile, gnp = columns("nile"), columns("us_gnp_growth", "gnp_growth_pct")
-    for text, model in {
-        "LocalLevel()": kem.LocalLevel(),
-        "LocalLinearTrend()": kem.LocalLinearTrend(),
-        "SmoothTrend()": kem.SmoothTrend(),
-        "DampedTrend()": kem.DampedTrend(),
-        "LocalLevel() + Autoregression(1)": kem.LocalLevel() + kem.Autoregression(1),
-        "LinearGaussian(1, 1)": kem.LinearGaussian(1, 1),
-        "LinearGaussian(2, 1)": kem.LinearGaussian(2, 1),
-    }.items():
-        yield Case("nile", text, model, nile)
-    for text, model in {
-        "LocalLevel() + Autoregression(2)": kem.LocalLevel() + kem.Autoregression(2),
-        "LocalLevel() + Cycle()": kem.LocalLevel() + kem.Cycle(),
-        "LinearGaussian(2, 1)": kem.LinearGaussian(2, 1),
-        "LinearGaussian(3, 1)": kem.LinearGaussian(3, 1),
-    }.items():
-        yield Case("us_gnp_growth", text, model, gnp)
-    yield Case(
-        "co2",
-        "LocalLinearTrend() + Seasonal(365.25 / 7, harmonics=2)",
-        kem.LocalLinearTrend() + kem.Seasonal(365.25 / 7, harmonics=2),
-        columns("co2", rows=slice(-520, None)),
-    )
-    sea = columns("sea_surface_temperature", rows=slice(0, 1000))
-    yield Case("sea_surface_temperature", "LocalLinearTrend()", kem.LocalLinearTrend(), sea)
-    yield Case("sea_surface_temperature", "LinearGaussian(2, 1)", kem.LinearGaussian(2, 1), sea)
-    glucose = timed("glucose_monitor", "glucose_mg_dl", slice(0, 600))
-    yield Case("glucose_monitor", "ConstantVelocity(dim=1)", kem.ConstantVelocity(dim=1, time_unit="min"), glucose)
-    yield Case(
-        "glucose_monitor",
-        "CorrelatedRandomWalk(dim=1)",
-        kem.CorrelatedRandomWalk(dim=1, time_constant=kem.Full(), time_unit="min"),
-        glucose,
-    )
-    for text, names, model, growth in (
-        ("LocalLevel(), 3 columns", PRICES, kem.LocalLevel(), 0.0),
-        ("VectorAutoregression(1), 3 columns", PRICES, kem.VectorAutoregression(1), 0.0),
-        ("VectorAutoregression(2), 3 columns", PRICES, kem.VectorAutoregression(2), 0.0),
-        ("LinearGaussian(2, 3)", PRICES, kem.LinearGaussian(2, 3), 0.0),
-        ("DynamicFactor(1), 4 columns", OUTPUT, kem.DynamicFactor(1), 400.0),
-        ("DynamicFactor(1, order=2), 4 columns", OUTPUT, kem.DynamicFactor(1, order=2), 400.0),
-        ("DynamicFactor(1, idiosyncratic=True), 4 columns", OUTPUT, kem.DynamicFactor(1, idiosyncratic=True), 400.0),
-        ("DynamicFactor(2), 4 columns", OUTPUT, kem.DynamicFactor(2), 400.0),
-        ("LinearGaussian(1, 4)", OUTPUT, kem.LinearGaussian(1, 4, observation_cov=kem.Diagonal()), 400.0),
-        ("LinearGaussian(2, 4)", OUTPUT, kem.LinearGaussian(2, 4, observation_cov=kem.Diagonal()), 400.0),
-    ):
-        yield Case("us_macro", text, model, columns("us_macro", *names, growth=growth))
-    for text, model, growth in (
-        ("LocalLinearTrend(), 4 columns", kem.LocalLinearTrend(slope_cov=kem.Diagonal()), 0.0),
-        ("DynamicFactor(1), 4 columns of growth", kem.DynamicFactor(1), 1200.0),
-        ("DynamicFactor(2), 4 columns of growth", kem.DynamicFactor(2), 1200.0),
-        ("LinearGaussian(2, 4) of growth", kem.LinearGaussian(2, 4, observation_cov=kem.Diagonal()), 1200.0),
-    ):
-        yield Case("us_employment", text, model, columns("us_employment", *SECTORS, growth=growth))
-    yield Case(
-        "module_temperature",
-        "LinearGaussian(2, 3), diagonal R",
-        kem.LinearGaussian(2, 3, observation_cov=kem.Diagonal()),
-        columns("module_temperature", *MODULES),
-    )
-    robot = columns("robot_synthetic", "z1", "z2")
-    yield Case("robot_synthetic", "LinearGaussian(2, 2)", kem.LinearGaussian(2, 2), robot)
-    yield Case("robot_synthetic", "LinearGaussian(4, 2)", kem.LinearGaussian(4, 2), robot)
 
 
 def compared(case: Case, n_random: int, max_iterations: int, seed: int) -> Outcome:
@@ -204,6 +96,7 @@ def compared(case: Case, n_random: int, max_iterations: int, seed: int) -> Outco
         start = case.model.start(specification, panel)
         started = time.process_time()
         single = kem.run_em(problem, start, stopping=stopping)
+        ended = time.process_time()
         trials = [_run(quick, case.model.random_start(specification, panel, rng), trial) for _ in range(n_random)]
         best, n_without = _finished(problem, single, trials, stopping)
     heights = [one.log_likelihood for one in trials if one is not None and one.stop_reason not in WITHOUT_MAXIMUM]
@@ -218,6 +111,7 @@ def compared(case: Case, n_random: int, max_iterations: int, seed: int) -> Outco
         best_stop=str(single.stop_reason if best is None else best.stop_reason),
         n_iterations=single.n_iterations,
         start_seconds=started - begun,
+        single_seconds=ended - started,
         seconds=time.process_time() - begun,
     )
 
@@ -268,30 +162,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-iterations", type=int, default=3000, help="of each run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="a file for what each case found, a line a case, in JSON")
+    parser.add_argument("--resume", action="store_true", help="leave out the cases that stand in --results")
     parser.add_argument("--output", type=Path, help="a file for the table")
     arguments = parser.parse_args(argv)
-    numbers = [
-        number
+    chosen = {
+        (case.dataset, case.text): number
         for number, case in enumerate(cases())
         if not arguments.only or any(word in f"{case.dataset} {case.text}" for word in arguments.only)
+    }
+    found = read(arguments.results) if arguments.resume and arguments.results is not None else {}
+    if arguments.results is not None:
+        arguments.results.write_text("".join(_line(one) for one in found.values()), encoding="utf-8")
+    work = [
+        (number, arguments.random, arguments.max_iterations, arguments.seed)
+        for key, number in chosen.items()
+        if key not in found
     ]
-    work = [(number, arguments.random, arguments.max_iterations, arguments.seed) for number in numbers]
-    outcomes = []
-    with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-        for one in pool.imap(_numbered, work):
-            outcomes.append(one)
-            print(
-                f"{one.dataset}, {one.case}: {one.single:.4f}, {one.shortfall:.2g} below the best ({one.stop}, "
-                f"{one.n_iterations} iterations; {one.n_reaching} of {len(one.random)} as good; "
-                f"{one.start_seconds:.1f} s to start, {one.seconds:.0f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
-    text = report(outcomes)
+    for one in _all_of(work, arguments.processes):
+        found[one.dataset, one.case] = one
+        if arguments.results is not None:
+            with arguments.results.open("a", encoding="utf-8") as file:
+                file.write(_line(one))
+        print(
+            f"{one.dataset}, {one.case}: {one.single:.4f}, {one.shortfall:.2g} below the best ({one.stop}, "
+            f"{one.n_iterations} iterations; {one.n_reaching} of {len(one.random)} as good; "
+            f"{one.start_seconds:.1f} s to start, {one.single_seconds:.0f} s to end, {one.seconds:.0f} s)",
+            file=sys.stderr,
+            flush=True,
+        )
+    text = report([found[key] for key in chosen])
     print(text)
     if arguments.output is not None:
         arguments.output.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def read(path: Path) -> dict[tuple[str, str], Outcome]:
+    """Return the outcomes in a file of results, by data set and model; none if there is no such file."""
+    if not path.exists():
+        return {}
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    outcomes = [Outcome(**{**one, "random": tuple(one["random"])}) for one in found]
+    return {(one.dataset, one.case): one for one in outcomes}
+
+
+def _line(one: Outcome) -> str:
+    return json.dumps(asdict(one)) + "\n"
+
+
+def _all_of(work: Sequence[tuple[int, int, int, int]], n_processes: int) -> Iterator[Outcome]:
+    if n_processes == 1:
+        yield from map(_numbered, work)
+        return
+    with multiprocessing.get_context("spawn").Pool(n_processes) as pool:
+        yield from pool.imap(_numbered, work)
 
 
 def _numbered(work: tuple[int, int, int, int]) -> Outcome:

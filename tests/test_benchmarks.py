@@ -85,3 +85,18 @@ def test_random_fits_go_on_where_they_were(bench, monkeypatch, tmp_path, capsys)
     assert "| **fall** | 0 | 1 | 0 | 0 | 1 |" in capsys.readouterr().out
     fits.main(["--only", "2", "--resume", path])
     assert ran == [0, 1, 2, 3, 2]
+
+
+def test_a_case_of_the_starts_that_is_known_is_not_run_again(bench, tmp_path, monkeypatch, capsys):
+    starts, results = bench("starts"), tmp_path / "starts.jsonl"
+    few = ["--random", "1", "--max-iterations", "5", "--results", str(results), "--resume"]
+    assert starts.main(["--only", "nile SmoothTrend()", *few]) == 0
+    names = [one.case for one in starts.read(results).values()]
+    assert names == ["SmoothTrend()"]
+    table = capsys.readouterr().out
+    monkeypatch.setattr(starts, "compared", None)
+    assert starts.main(["--only", "nile SmoothTrend()", *few]) == 0
+    assert capsys.readouterr().out == table
+    # What others found stays in the file.
+    assert starts.main(["--only", "no such case", *few]) == 0
+    assert [one.case for one in starts.read(results).values()] == names

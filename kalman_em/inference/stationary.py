@@ -14,6 +14,8 @@ from kalman_em.linalg import checked_covariance, symmetrised
 NEAREST = 1e-8
 # F to the power 2^50 is 0, or F is not inside the unit circle.
 MOST_DOUBLINGS = 50
+# A term that adds less than this part is the last.
+SETTLED = 1e-2 * float(np.finfo(float).eps)
 
 
 def stationary_moments(
@@ -139,15 +141,15 @@ def _doubled(F: Array, term: Array) -> Array:
         for _ in range(MOST_DOUBLINGS):
             added = power @ total @ power.T
             total = total + added
-            if not np.all(np.isfinite(total)):
+            if not np.isfinite(total).all():
                 break
             # What is still to come is smaller than the next term by a factor that is itself squared.
-            if np.all(np.abs(added) <= np.finfo(float).eps * 1e-2 * np.sqrt(_outer(total))):
+            if (np.abs(added) <= SETTLED * np.sqrt(_outer(total))).all():
                 return total
             power = power @ power
     raise NumericalError("the stationary covariance does not converge: an eigenvalue is not inside the unit circle")
 
 
 def _outer(matrix: Array) -> Array:
-    sizes = np.abs(np.diagonal(matrix))
-    return np.asarray(np.outer(sizes, sizes))
+    sizes: Array = np.abs(matrix.diagonal())
+    return sizes[:, None] * sizes

@@ -85,6 +85,11 @@ class LinearGaussian:
     constant up: ``observation_offset=Full()``, or known matrices with a level among the states. The default has
     neither, and explains the mean of the data by the states.
 
+    With more states than columns and everything free, one series tells Q and R together only, and the known first
+    state of the default may draw a long climb to noises of low rank that are told by what comes later: the digits of
+    m then hold the data, and the likelihood has no maximum. Such a run ends as ``degenerate_covariance`` and says so;
+    ``initial_cov=Stationary()`` with ``observation_offset=Full()``, or a noise held fixed, prevents it.
+
     References
     ----------
     Shumway and Stoffer, An approach to time series smoothing and forecasting using the EM algorithm, Journal of

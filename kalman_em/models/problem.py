@@ -33,6 +33,7 @@ from kalman_em.models.first_state import initial_update, most_likely_start, zero
 from kalman_em.models.generalised import TransitionStep
 from kalman_em.models.loadings import common_noises, rescaled
 from kalman_em.models.means import NOTHING, MeanNumbers
+from kalman_em.models.memory_of_start import NEVER_FORGOTTEN, keeps_start
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.rates import best_rates
 from kalman_em.models.specification import Specification
@@ -44,7 +45,8 @@ NEARLY_ONE = 1.0 - 1e-7
 # No guess may bring a covariance below this eigenvalue by itself.
 NEARLY_SINGULAR = 1e-8
 # A slow climb of EM is helped by quasi-Newton steps after this many iterations; sooner where each costs several times
-# as much, on factors of covariances: what asks for these, a long series with little noise in its states, is slow too.
+# as much: on factors of covariances (what asks for these, a long series with little noise in its states, is slow too),
+# and where a stationary start moves with what is learnt, so that the M-step has no closed form.
 CLIMB_AFTER, DEAR_CLIMB_AFTER = 520, 30
 # Longest steps of the two squared extrapolations that are tried: a bold and a careful one.
 STRETCHES = (100.0, 10.0)
@@ -163,6 +165,13 @@ class LinearGaussianProblem:
         """Return `unobservable_start` where a diffuse start is seen ever less: see `is_unseen`."""
         unseen = is_unseen(self.specification, params, expectations.initial_covs)
         return StopReason.unobservable_start if unseen else None
+
+    def examine_end(self, params: LinearGaussianSystem) -> tuple[StopReason, str] | None:
+        """Return `degenerate_covariance` where a learnt first state, known exactly, is never forgotten."""
+        longest = int(np.diff(self.rows.starts).max())
+        if self.specification.is_free("initial_mean") and keeps_start(params, longest):
+            return StopReason.degenerate_covariance, NEVER_FORGOTTEN
+        return None
 
     def expected_gain(self, old: LinearGaussianSystem, new: LinearGaussianSystem, expectations: Expectations) -> float:
         """Return Q(new, old) - Q(old, old): what the lower bound on the log-likelihood is made of."""
@@ -306,7 +315,8 @@ class LeapingProblem(LinearGaussianProblem):
     @property
     def climb_after(self) -> int:
         """The iterations after which quasi-Newton steps are tried."""
-        return DEAR_CLIMB_AFTER if self.numerics == SQUARE_ROOT else CLIMB_AFTER
+        is_dear = self.numerics == SQUARE_ROOT or self.specification.start_moves
+        return DEAR_CLIMB_AFTER if is_dear else CLIMB_AFTER
 
     def climb(self, params: LinearGaussianSystem) -> LinearGaussianSystem | None:
         """Return where quasi-Newton steps lead, if they know all that is learnt: see `climbed`.

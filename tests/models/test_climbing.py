@@ -45,6 +45,8 @@ def test_the_score_is_the_gradient_of_the_likelihood(form):
 def test_it_is_tried_sooner_where_iterations_are_dear():
     made, _ = problem(kem.LocalLevel(), ["infl", "unemp"])
     assert replace(made, numerics="square_root").climb_after < 0.1 * made.climb_after
+    moving, _ = problem(kem.LocalLevel() + kem.Autoregression(1), ["infl", "unemp"])
+    assert moving.climb_after < 0.1 * made.climb_after
 
 
 COEFFICIENTS = {
