@@ -7,6 +7,7 @@ velocity, constant acceleration) the series ends, and the result is exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -43,7 +44,13 @@ def noise_covs(drift: Array, diffusion: Array, gaps: Array) -> Array:
     Van Loan, Computing integrals involving the matrix exponential, IEEE Trans. Automatic Control 23 (1978), equation
     (1.4); the doubling is that of his section II.
     """
-    return np.concatenate([_noises(drift, diffusion @ diffusion.T, part) for part in _chunks(gaps)])
+    return np.concatenate([_moves(drift, diffusion @ diffusion.T, part)[1] for part in _chunks(gaps)])
+
+
+def moves(drift: Array, diffusion: Array, gaps: Array) -> tuple[Array, Array]:
+    """Return `transition_matrices` and `noise_covs` for the times t in `gaps`, in little more time than the latter."""
+    found = [_moves(drift, diffusion @ diffusion.T, part) for part in _chunks(gaps)]
+    return np.concatenate([F for F, _ in found]), np.concatenate([Q for _, Q in found])
 
 
 def reachable_rank(drift: Array, diffusion: Array) -> int:
@@ -91,45 +98,55 @@ def _chunks(gaps: Array) -> list[Array]:
 
 def _transitions(drift: Array, gaps: Array) -> Array:
     doublings = _doublings(drift, gaps)
-    step = drift * (gaps / 2.0**doublings)[:, None, None]
-    F = _exponentials(step)
+    F = _exponentials(drift, gaps / 2.0**doublings)
     for done in range(int(doublings.max(initial=0))):
         left = doublings > done
         F[left] = F[left] @ F[left]
     return F
 
 
-def _noises(drift: Array, density: Array, gaps: Array) -> Array:
+def _moves(drift: Array, density: Array, gaps: Array) -> tuple[Array, Array]:
     doublings = _doublings(drift, gaps)
     short = gaps / 2.0**doublings
-    step = drift * short[:, None, None]
-    F = _exponentials(step)
-    term = density * short[:, None, None]
-    Q = term.copy()
+    F = _exponentials(drift, short)
+    unit, parts = _parts(short)
     # d/dt of exp(At) M exp(At)' is A(.) + (.)A': term by term under the integral.
-    for n in range(2, MOST_TERMS):
-        pushed = step @ term
-        term = (pushed + np.swapaxes(pushed, 1, 2)) / n
-        Q = Q + term
-        if np.all(np.abs(term) <= 1e-18 * np.abs(Q)):
-            break
+    terms = _terms(density * unit, lambda term, n: (unit * drift @ term + term @ drift.T * unit) / (n + 1))
+    Q = _summed(terms, parts) * parts[:, None, None]
     for done in range(int(doublings.max(initial=0))):
         left = doublings > done
         Q[left] = Q[left] + F[left] @ Q[left] @ np.swapaxes(F[left], 1, 2)
         F[left] = F[left] @ F[left]
-    result: Array = 0.5 * (Q + np.swapaxes(Q, 1, 2))
-    return result
+    return F, 0.5 * (Q + np.swapaxes(Q, 1, 2))
 
 
-def _exponentials(step: Array) -> Array:
-    term = np.broadcast_to(np.eye(step.shape[-1]), step.shape)
-    F = np.array(term)
+def _exponentials(drift: Array, short: Array) -> Array:
+    unit, parts = _parts(short)
+    return _summed(_terms(np.eye(len(drift)), lambda term, n: unit * drift @ term / n), parts)
+
+
+def _parts(short: Array) -> tuple[float, Array]:
+    """Return a power of 2 that no time is longer than, and the times as parts of it: their powers are small numbers."""
+    longest = short.max(initial=0.0)
+    unit = 2.0 ** np.ceil(np.log2(longest)) if longest > 0.0 else 1.0
+    return float(unit), short / unit
+
+
+def _terms(first: Array, following: Callable[[Array, int], Array]) -> Array:
+    """Return the terms of a series in the unit of time, until they add nothing to what is there: (N, d, d)."""
+    terms, total = [first], np.abs(first)
     for n in range(1, MOST_TERMS):
-        term = step @ term / n
-        F += term
-        if np.all(np.abs(term) <= 1e-18 * np.abs(F)):
+        terms.append(following(terms[-1], n))
+        total = total + np.abs(terms[-1])
+        if np.all(np.abs(terms[-1]) <= 1e-18 * total):
             break
-    return F
+    return np.array(terms)
+
+
+def _summed(terms: Array, parts: Array) -> Array:
+    """Return the sums of terms times powers of `parts` (K,), by one matrix product: (K, d, d)."""
+    powers = np.cumprod(np.vstack([np.ones(len(parts)), np.tile(parts, (len(terms) - 1, 1))]), axis=0)
+    return np.asarray((powers.T @ terms.reshape(len(terms), -1)).reshape(-1, *terms.shape[1:]))
 
 
 def _doublings(drift: Array, gaps: Array) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.arrays import Array, as_count, as_floats, frozen
-from kalman_em.discretisation import noise_covs, reachable_rank, roots, transition_matrices
+from kalman_em.discretisation import moves, noise_covs, reachable_rank, roots, transition_matrices
 from kalman_em.errors import InputError, NumericalError
 
 
@@ -112,6 +112,11 @@ class Dynamics:
         shown = reachable_rank(self.drift, np.hstack([noise.diffusion for noise in self.noises]))
         return sum(m * noise.n_noises for m, noise in zip(self.copies, self.noises, strict=True)) > shown
 
+    @property
+    def is_of_one_axis(self) -> bool:
+        """Whether Q(t) is that of one axis under noise of density 1, of full rank, times Σ."""
+        return len(self.noises) == 1 and self.noises[0].n_noises == 1 and self.copies == (len(self.drift),)
+
     def with_drift(self, drift: Array) -> Dynamics:
         """Return the motion with other numbers in the places of the drift; what moves what stays as it is."""
         moved = Dynamics(drift, self.noises, self.axes)
@@ -128,6 +133,11 @@ class Dynamics:
                 f"the motion grows beyond all floats within a gap of {gaps.max():g}; is the drift in units of 1 / time?"
             )
         return frozen(np.kron(F, np.eye(self.axes)))
+
+    def moves_of_one_axis(self, gaps: Array) -> tuple[Array, Array]:
+        """Return F(t) and Q(t) of one axis under noise of density 1, (K, c, c) each, where `is_of_one_axis`."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return moves(self.drift, self.noises[0].diffusion, gaps)
 
     def noise_selections(self, gaps: Array) -> Array:
         """Return G(t) for the times t in `gaps`, shape (K, d, the sum over noises of m r, times the axes)."""

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from kalman_em.discretisation import noise_covs, reachable_rank, roots, transition_matrices
+from kalman_em.discretisation import moves, noise_covs, reachable_rank, roots, transition_matrices
 
 GAPS = np.array([1e-6, 0.01, 0.7, 5.0, 300.0])
 VELOCITY = np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[0.0], [1.0]])
@@ -119,3 +119,11 @@ def test_roots_give_the_covariances_back():
     deviation = np.sqrt(np.diagonal(covs, axis1=1, axis2=2))
     unit = deviation[:, :, None] * deviation[:, None, :]
     assert np.abs((found @ np.swapaxes(found, 1, 2) - covs) / unit).max() < 1e-14
+
+
+@pytest.mark.parametrize("motion", [VELOCITY, SINGER, TURN], ids=["velocity", "singer", "turn"])
+def test_both_in_one_are_what_each_is(motion):
+    drift, diffusion = motion
+    F, Q = moves(drift, diffusion, GAPS)
+    np.testing.assert_allclose(F, transition_matrices(drift, GAPS), rtol=1e-15)
+    np.testing.assert_array_equal(Q, noise_covs(drift, diffusion, GAPS))

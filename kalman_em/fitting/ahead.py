@@ -16,9 +16,10 @@ from kalman_em.inference.prediction import predict_rows
 from kalman_em.inference.simulation import simulate
 from kalman_em.linalg import square_root
 from kalman_em.models.leading import n_leading
-from kalman_em.models.regressors import made_inputs, n_made
+from kalman_em.models.regressors import made_inputs, moves_with_inputs, n_made
 from kalman_em.models.specification import Specification
-from kalman_em.observations import Observations
+from kalman_em.models.structural import Additive
+from kalman_em.observations import Observations, Panel
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
 
@@ -40,7 +41,8 @@ def forecasted(
         inputs = input_rows(inputs, labels, labelled=index is not None or not isinstance(labels, pd.RangeIndex))
     inputs = _with_made(model, system.input_dim, one.index, labels, inputs)
     last = None if one.inputs is None else one.inputs[-1]
-    ahead = predict_rows(system, filtered, steps, inputs=inputs, last_input=last)
+    seen = _seen_through(model, system, one, steps, inputs)
+    ahead = predict_rows(system, filtered, steps, inputs=inputs, last_input=last, observation_matrix=seen)
     return Forecast(
         means=ahead.observation_means,
         covs=ahead.observation_covs,
@@ -81,6 +83,18 @@ def drawn(
         first = smoothed.smoothed_means[0] + root @ rng.standard_normal(system.state_dim)
     new = simulate(system, n + lead, rng, inputs=known, initial_state=first)
     return pd.DataFrame(new.values[lead:].copy(), index=index, columns=list(one.names or ()))
+
+
+def _seen_through(
+    model: object, system: LinearGaussianSystem, one: Observations, steps: int, inputs: Any
+) -> Array | None:
+    """Return H of the rows ahead, where it holds their inputs."""
+    if not isinstance(model, Additive) or not moves_with_inputs(model):
+        return None
+    if inputs is None:
+        raise InputError(f"inputs: expected shape ({steps}, {system.input_dim}), one row a predicted step, got none")
+    known = as_input_rows(inputs, steps, system.input_dim)
+    return model.observation_ahead(Panel((one,)), system.observation_matrix[-1], known)
 
 
 def _with_made(model: object, input_dim: int, old: pd.Index[Any], labels: pd.Index[Any], inputs: Any) -> Any:

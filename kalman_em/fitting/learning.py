@@ -26,6 +26,7 @@ from kalman_em.models.model import Model
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.rates import endless
 from kalman_em.models.regressors import with_made_inputs
+from kalman_em.models.row_starts import laid_over_rows
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
@@ -145,6 +146,7 @@ def stated(
         if unit is None:
             check_regular(one.index, series=key if panel.n_series > 1 else None)
     specification = laid_by_series(model.specify(panel) if specification is None else specification, panel)
+    specification = laid_over_rows(specification, panel)
     _check_enough(specification, panel)
     check_n_steps(specification, panel)
     check_reports(specification, panel)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, frozen
-from kalman_em.em.forms import Fixed, Known, Scaled
+from kalman_em.arrays import Array
+from kalman_em.em.forms import Known, Scaled
 from kalman_em.errors import InputError
+from kalman_em.models.regressors import moves_with_inputs
 from kalman_em.models.specification import Specification
-from kalman_em.models.structural import Structural
 from kalman_em.observations import Panel
 from kalman_em.systems import LinearGaussianSystem
 
-R = "observation_cov"
+R, H = "observation_cov", "observation_matrix"
 
 
 def check_n_steps(specification: Specification, panel: Panel) -> None:
@@ -35,11 +34,12 @@ def check_n_steps(specification: Specification, panel: Panel) -> None:
 
 def check_reports(specification: Specification, panel: Panel) -> None:
     """Raise `InputError` if a reading is there whose `Known` variance is not."""
-    known = _known(specification.forms[R])
+    known = known_in(specification.forms[R])
     if known is None:
         return
-    missing = known.unreported
-    for key, one in zip(panel.keys or (), panel, strict=True):
+    starts = specification.row_starts
+    for s, (key, one) in enumerate(zip(panel.keys or (), panel, strict=True)):
+        missing = known.unreported[starts[s] : starts[s + 1]] if starts else known.unreported
         bare = missing & ~np.isnan(one.values)
         if bare.any():
             row, column = np.argwhere(bare)[0]
@@ -51,8 +51,13 @@ def check_reports(specification: Specification, panel: Panel) -> None:
             )
 
 
-def check_known_elsewhere(specification: Specification, system: LinearGaussianSystem, what: str, given: Any) -> None:
-    """Raise `InputError` if a parameter varies in time but for R, `given` for `what`; or if R is given needlessly."""
+def check_known_elsewhere(
+    model: object, specification: Specification, system: LinearGaussianSystem, what: str, given: Any
+) -> None:
+    """Raise `InputError` if a parameter varies in time but for what is known of `what`, or if R is given needlessly.
+
+    Known are R, where it is `given`, and an H that holds inputs.
+    """
     varies = system.observation_cov.ndim == 3 and R not in specification.by_series
     if not varies and given is not None:
         raise InputError(
@@ -63,7 +68,8 @@ def check_known_elsewhere(specification: Specification, system: LinearGaussianSy
             f"{R}: varies in time, and is known for the rows of the fit only, not for {what}; pass that of {what} as "
             f"{R}=, or fit a series that includes those rows, NaN where nothing was observed"
         )
-    specification.check_known_elsewhere(what, but=(R,) if varies else ())
+    by_inputs = (H,) if moves_with_inputs(model) else ()
+    specification.check_known_elsewhere(what, but=(*by_inputs, *((R,) if varies else ())))
 
 
 def noise_of_rows(specification: Specification, system: LinearGaussianSystem, given: Any, n: int) -> Array:
@@ -77,7 +83,7 @@ def noise_of_rows(specification: Specification, system: LinearGaussianSystem, gi
     known = as_known(given)
     if known.unreported.any():
         raise InputError(f"{R}: expected finite numbers for the rows ahead, got NaN")
-    return _factor(specification, system) * _ahead(known, system.obs_dim, n)
+    return factor_of(specification, system) * _ahead(known, system.obs_dim, n)
 
 
 def _ahead(known: Known, p: int, n: int) -> Array:
@@ -87,7 +93,8 @@ def _ahead(known: Known, p: int, n: int) -> Array:
     return table
 
 
-def _factor(specification: Specification, system: LinearGaussianSystem) -> float:
+def factor_of(specification: Specification, system: LinearGaussianSystem) -> float:
+    """Return what was learnt of R beside what is known row by row."""
     step = specification.noise(R)
     if step.n_free == 0:
         return 1.0
@@ -104,55 +111,7 @@ def as_known(given: Any) -> Known:
         raise InputError(f"{R}: {error}") from error
 
 
-def lengthened(
-    model: Any, specification: Specification, system: LinearGaussianSystem, given: Any, n: int
-) -> tuple[Any, Specification, LinearGaussianSystem]:
-    """Return the model, its specification and its system with R for `n` rows more.
-
-    Raises
-    ------
-    InputError
-        If it has another shape, a covariance is none, or R is learnt with more numbers than a factor.
-    """
-    known, factor = as_known(given), _factor(specification, system)
-    if len(known.values) != n:
-        raise InputError(f"{R}: expected {n} entries, one a row, got {len(known.values)}")
-    form = _longer(specification.forms[R], known, system.obs_dim)
-    # The lot of them says what stands for a variance that was not reported.
-    whole = _known(form)
-    table = known.table(system.obs_dim, R) if whole is None else whole.table(system.obs_dim, R)[-n:]
-    covs = np.concatenate([system.observation_cov, factor * table])
-    return (
-        _with_form(model, form),
-        replace(specification, forms={**specification.forms, R: form}),
-        system.replaced(observation_cov=frozen(covs)),
-    )
-
-
-def _known(form: Any) -> Known | None:
+def known_in(form: Any) -> Known | None:
+    """Return what a form of R holds that is known row by row, times a factor or by itself."""
     inner = form.basis if isinstance(form, Scaled) else form
     return inner if isinstance(inner, Known) else None
-
-
-def _longer(form: Any, more: Known, p: int) -> Any:
-    known = _known(form)
-    if known is not None:
-        old, new = known.values, more.values
-        if old.ndim != new.ndim:
-            old, new = (value if value.ndim == 3 else value[:, :, None] * np.eye(p) for value in (old, new))
-        joined = Known(np.concatenate([old, new]))
-        return replace(form, basis=joined) if isinstance(form, Scaled) else joined
-    if isinstance(form, Scaled):
-        return replace(form, basis=np.concatenate([form.basis, more.table(p, R)]))
-    return Fixed(np.concatenate([form.value, more.table(p, R)]))
-
-
-def _with_form(model: Any, form: Any) -> Any:
-    """Return the model with R of this form where it stated one that varies."""
-    if isinstance(model, Structural):
-        return Structural(tuple(_with_form(part, form) for part in model.components))
-    if is_dataclass(model) and not isinstance(model, type) and any(one.name == R for one in fields(model)):
-        stated: Any = getattr(model, R)
-        varies = isinstance(stated, Known | Scaled) or (isinstance(stated, Fixed) and stated.value.ndim == 3)
-        return replace(model, **{R: form}) if varies else model
-    return model

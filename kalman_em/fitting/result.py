@@ -18,7 +18,8 @@ from kalman_em.fitting.extending import extended, rows_of_frame
 from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
 from kalman_em.fitting.learning import learn
-from kalman_em.fitting.reported import check_known_elsewhere, check_n_steps, check_reports, lengthened, noise_of_rows
+from kalman_em.fitting.lengthening import lengthened
+from kalman_em.fitting.reported import check_known_elsewhere, check_n_steps, check_reports, noise_of_rows
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import values_for
 from kalman_em.fitting.summary import Summary, in_short, summarised
@@ -119,7 +120,7 @@ class Fit(Hindsight):
         """
         one = self._series(series)
         system = self.system_of(series)
-        check_known_elsewhere(self.specification, system, "the rows ahead", observation_cov)
+        check_known_elsewhere(self.model, self.specification, system, "the rows ahead", observation_cov)
         if observation_cov is not None:
             quiet = system.replaced(observation_cov=np.zeros((system.obs_dim, system.obs_dim)))
             ahead = self._forecast(quiet, one, steps, inputs, index, times, series)
@@ -242,19 +243,18 @@ class Fit(Hindsight):
         >>> len(longer.smooth().to_frame()), str(longer.forecast(1).index[0])
         (100, '1971')
         """
-        check_known_elsewhere(self.specification, self.system, "new rows", observation_cov)
+        check_known_elsewhere(self.model, self.specification, self.system, "new rows", observation_cov)
         data = rows_of_frame(data, time, self.panel.names)
         if self.specification.dynamics is not None:
             panel = extended_in_time(self.panel, self._key(series), data, self._time_unit)
         else:
             panel = extended(self.panel, self._key(series), data, inputs, self.model)
-        model, specification, em = self.model, self.specification, self.em
-        if observation_cov is not None:
-            n = panel[self._key(series)].n_steps - self._series(series).n_steps
-            model, specification, system = lengthened(model, specification, self.system, observation_cov, n)
-            check_n_steps(specification, panel)
-            check_reports(specification, panel)
-            em = replace(em, params=system)
+        model, specification, system = lengthened(
+            self.model, self.specification, self.system, self.panel, panel, self._key(series), observation_cov
+        )
+        check_n_steps(specification, panel)
+        check_reports(specification, panel)
+        em = replace(self.em, params=system)
         return Fit(model=model, specification=specification, panel=panel, em=em, numerics=self.numerics)
 
     def refit(

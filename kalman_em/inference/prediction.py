@@ -34,6 +34,7 @@ def predict_rows(
     inputs: Any = None,
     last_input: Any = None,
     times: Any = None,
+    observation_matrix: Any = None,
 ) -> PredictedRows:
     """Predict `n_steps` steps beyond the end of a filtered series.
 
@@ -51,6 +52,8 @@ def predict_rows(
         The inputs at the last observed step, which push the first transition.
     times : array_like, shape (h,), optional
         The time of each predicted step, after the last observed one; needed if the system moves by gaps in time.
+    observation_matrix : array_like, shape (h, p, d), optional
+        H at the predicted steps, in the place of the system's; needed if that varies in time.
 
     Returns
     -------
@@ -80,6 +83,10 @@ def predict_rows(
     ([[0.5], [0.5]], [4.0, 5.0])
     """
     n_steps = as_count(n_steps, "n_steps")
+    if observation_matrix is not None:
+        H = as_floats(observation_matrix, "observation_matrix")
+        check_shape(H, (n_steps, system.obs_dim, system.state_dim), "observation_matrix")
+        system = system.replaced(observation_matrix=H[0])
     _check_predictable(system, filtered)
     u = _future_inputs(system, n_steps, inputs, last_input)
     system = _with_steps(system, filtered, n_steps, times)
@@ -92,6 +99,8 @@ def predict_rows(
         if u is not None and system.transition_input is not None:
             mean = mean + _each(system.transition_input, 2, n_steps)[i] @ u[i]
         states[i], covs[i] = mean, cov
+    if observation_matrix is not None:
+        system = system.replaced(observation_matrix=H)
     seen, seen_covs = _observed(system, states, covs, None if u is None else u[1:])
     return PredictedRows(
         state_means=frozen(states),
@@ -146,10 +155,10 @@ def _observed(system: LinearGaussianSystem, means: Array, covs: Array, inputs: A
     """Return the moments of the observations that states with `means` and `covs` would bring."""
     H, D, offset = system.observation_matrix, system.observation_input, system.observation_offset
     assert offset is not None  # the system fills it in
-    seen = means @ H.T + offset
+    seen = (means @ H.T if H.ndim == 2 else np.einsum("hpd,hd->hp", H, means)) + offset
     if inputs is not None and D is not None:
         seen = seen + inputs @ D.T
-    return seen, symmetrised(H @ covs @ H.T) + system.observation_cov
+    return seen, symmetrised(H @ covs @ np.swapaxes(H, -1, -2)) + system.observation_cov
 
 
 def _future_inputs(system: LinearGaussianSystem, n_steps: int, inputs: Any, last_input: Any) -> Array | None:

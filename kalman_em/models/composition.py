@@ -125,6 +125,16 @@ def _observed_rows(layout: Layout, panel: Panel) -> Array:
     return np.hstack(rows)[:, None, :]
 
 
+def rows_ahead(layout: Layout, H: Array, inputs: Array) -> Array:
+    """Return H (n, p, d) of rows whose inputs (n, k) are seen through states; all else is that of `H` (p, d)."""
+    found = np.repeat(H[None], len(inputs), axis=0)
+    columns = np.arange(layout.p)
+    for component, first in zip(layout.components, layout.firsts, strict=False):
+        for state, j in enumerate(component.columns if component.is_moving else ()):
+            found[:, columns, first + state * layout.p + columns] = inputs[:, [j]]
+    return found
+
+
 def _row_starts(components: Sequence[Component], panel: Panel) -> tuple[int, ...]:
     """Return where the rows of each series begin in H, if the series have their own."""
     if panel.n_series == 1 or not any(component.is_moving for component in components):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from kalman_em.systems import LinearGaussianSystem
 
 # One M-step changes a rate by no more than this factor: the search is a local one.
 FARTHEST = 2.0
-# Newton's steps along a rate, at most, and the step as a share of the rate after which there is no other.
+# Newton's steps along a rate, at most, and the square of the step, as a share of the rate, after which there is
+# no other.
 MOST_STEPS = 8
 CLOSE = 1e-4
 # The width of the differences they are taken from, and so many halvings until one gains.
@@ -85,11 +87,13 @@ class Part:
         Without a `density` at its maximum there; where moves do not tell the noises, at the present one. -inf where
         some noise is 0.
         """
-        G = dynamics.noise_selections(self.gaps)
-        residual = self._residual(dynamics)
         if self.dynamics.is_wide:
-            return self._wide_height(G, residual)
-        scatter, n = drawn_scatter(G, self.density, residual, self.count)
+            return self._wide_height(dynamics.noise_selections(self.gaps), self._residual(dynamics))
+        found = self._of_one_axis(dynamics) if self.dynamics.is_of_one_axis else self._of_all_axes(dynamics)
+        if found is None:
+            return -np.inf
+        scatter, log_moves = found
+        n = float(self.count.sum())
         shape = self.start_shape(dynamics)
         scatter, n = scatter + self.start_scatter(shape), n + (0 if shape is None else self.n_series)
         if density is None:
@@ -97,11 +101,50 @@ class Part:
         sign, log_density = np.linalg.slogdet(density)
         if sign <= 0.0:
             return -np.inf
-        unit = np.linalg.norm(G, axis=2)
-        log_moves = np.log(unit).sum(axis=1) + np.linalg.slogdet(G / unit[:, :, None])[1]
         log_start = 0.0 if shape is None else self.n_series * self.dynamics.axes * np.linalg.slogdet(shape)[1]
         squares = np.trace(np.linalg.solve(density, scatter))
-        return float(-0.5 * (n * log_density + 2.0 * self.count @ log_moves + log_start + squares))
+        return float(-0.5 * (n * log_density + self.count @ log_moves + log_start + squares))
+
+    def _of_all_axes(self, dynamics: Dynamics) -> tuple[Array, Array]:
+        """Return the scatter of the draws, and log |Q| of each gap under noise of density 1."""
+        G = dynamics.noise_selections(self.gaps)
+        scatter, _ = drawn_scatter(G, self.density, self._residual(dynamics), self.count)
+        unit = np.linalg.norm(G, axis=2)
+        return scatter, 2.0 * (np.log(unit).sum(axis=1) + np.linalg.slogdet(G / unit[:, :, None])[1])
+
+    def _of_one_axis(self, dynamics: Dynamics) -> tuple[Array, Array] | None:
+        """Return what `_of_all_axes` does by way of F, Q of one axis: sums of E[e_a' Q^-1 e_b] over axes a, b.
+
+        None where a move is all but without noise.
+        """
+        F, Q = dynamics.moves_of_one_axis(self.gaps)
+        deviation = np.sqrt(np.diagonal(Q, axis1=1, axis2=2))
+        if not (np.all(np.isfinite(F)) and np.all(np.isfinite(Q)) and np.all(deviation > 0.0)):
+            return None
+        scale = deviation[:, :, None] * deviation[:, None, :]
+        signs, logs = np.linalg.slogdet(Q / scale)
+        if not np.all(signs > 0.0):
+            return None
+        p, c = self.dynamics.axes, F.shape[1]
+        weight = np.linalg.inv(Q / scale) / scale
+        change = F - self.before[:, ::p, ::p]
+        weighted = weight @ change
+        residual, cross, square = self._by_axes
+        mixed = weighted.ravel() @ cross
+        each = weight.ravel() @ residual + (np.swapaxes(change, 1, 2) @ weighted).ravel() @ square
+        scatter = each.reshape(p, p) - mixed.reshape(p, p) - mixed.reshape(p, p).T
+        # What the forms see of the draws is their sum over the c of each axis.
+        return np.kron(np.eye(c), symmetrised(scatter) / c), p * (logs + 2.0 * np.log(deviation).sum(axis=1))
+
+    @cached_property
+    def _by_axes(self) -> tuple[Array, Array, Array]:
+        """Sums of E[e e'], E[e x'], E[x x'], a row for each gap and pair of states, a column for each pair of axes."""
+        p = self.dynamics.axes
+        c = self.before.shape[1] // p
+        return tuple(  # type: ignore[return-value]
+            table.reshape(-1, c, p, c, p).transpose(0, 1, 3, 2, 4).reshape(-1, p * p)
+            for table in (self.residual, self.cross, self.square)
+        )
 
     def start_shape(self, dynamics: Dynamics) -> Array | None:
         """Return the stationary covariance (c, c) of one axis under noise of density 1; None if it starts otherwise."""
@@ -285,10 +328,15 @@ def _better(part: Part, dynamics: Dynamics, rate: Rate) -> Dynamics:
         slope, curvature = (above - below) / (2.0 * WIDTH), (above - 2.0 * top + below) / WIDTH**2
         step = -slope / curvature if curvature < 0.0 else np.sign(slope) * np.log(FARTHEST)
         wanted = float(np.clip(now + step, first - np.log(FARTHEST), first + np.log(FARTHEST)))
-        reached = next((x for x in _halved(now, wanted) if height(x) > top), now)
-        moved = abs(reached - now)
-        now, top = reached, height(reached)
-        if moved < CLOSE:
+        for reached in _halved(now, wanted):
+            found = height(reached)
+            if found > top:
+                break
+        else:
+            break
+        moved, now, top = abs(reached - now), reached, found
+        # What a step of Newton leaves is about its square.
+        if moved**2 < CLOSE:
             break
     return dynamics if now == first else with_rate(dynamics, rate, float(np.exp(now)))
 

@@ -91,8 +91,8 @@ class TimeVaryingRegression(Additive):
         \\beta_{j,t+1} = \\beta_{j,t} + w_{j,t}, \\; w_{j,t} \\sim N(0, Q_j)
 
     The coefficients are states, so each has a path with bands; every series of a panel has paths of its own, by its own
-    inputs, and shares the covariances. What is observed of them, the inputs, varies in time and is known for the rows
-    of the fit: to forecast, fit a series that goes on, NaN where nothing was observed yet.
+    inputs, and shares the covariances. What is observed of them, the inputs, varies in time: `Fit.forecast` and
+    `Fit.extend` need those of the rows ahead.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.models.intervention import Intervention
+from kalman_em.models.regression import TimeVaryingRegression
 from kalman_em.models.structural import Structural
 from kalman_em.observations import Observations, Panel
 
@@ -36,6 +38,14 @@ def _with_made(model: object, one: Observations) -> Observations:
     return Observations(one.values, times=one.times, index=one.index, names=one.names, inputs=inputs)
 
 
+def moves_with_inputs(model: object) -> bool:
+    """Whether `model` sees states through its inputs, so that H is known for other rows by theirs."""
+    return any(isinstance(part, TimeVaryingRegression) for part in _parts(model))
+
+
 def _makers(model: object) -> list[Intervention]:
-    parts = model.components if isinstance(model, Structural) else (model,)
-    return [part for part in parts if isinstance(part, Intervention)]
+    return [part for part in _parts(model) if isinstance(part, Intervention)]
+
+
+def _parts(model: object) -> Sequence[object]:
+    return model.components if isinstance(model, Structural) else (model,)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from kalman_em.arrays import Array
 from kalman_em.em.forms import Full, checked_covariance_form
 from kalman_em.errors import InputError
 from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.stacks import SystemStack
 from kalman_em.models.component import Component, Summand, distinct_names, with_columns
-from kalman_em.models.composition import composed
+from kalman_em.models.composition import composed, rows_ahead
+from kalman_em.models.layout import laid_out
 from kalman_em.models.loadings import with_scattered_loadings
 from kalman_em.models.profile import profiled_start, scattered
 from kalman_em.models.profile_each import can_start_together, profiled_starts
@@ -75,6 +77,10 @@ class Additive:
         """Return that start with its variances scattered, and the loadings of noises in common."""
         start = scattered(specification, self.start(specification, panel), rng)
         return with_scattered_loadings(specification, start, rng)
+
+    def observation_ahead(self, panel: Panel, H: Array, inputs: Array) -> Array:
+        """Return H (n, p, d) of rows with these inputs (n, k); what of it is learnt or known is that of `H` (p, d)."""
+        return rows_ahead(laid_out(self._components(panel), panel.obs_dim), H, inputs)
 
     def _components(self, panel: Panel) -> list[Component]:
         parts = _parts(self)

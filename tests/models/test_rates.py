@@ -15,7 +15,7 @@ import kalman_em as kem
 from kalman_em.fitting.learning import stated
 from kalman_em.models.leading import rows_of
 from kalman_em.models.problem import LinearGaussianProblem
-from kalman_em.models.rates import moved_to, with_rate
+from kalman_em.models.rates import moved_to, parts_of, with_rate
 from kalman_em.models.scale import data_scale
 
 MODEL = kem.CorrelatedRandomWalk(time_constant=kem.Full(), dim=2)
@@ -70,6 +70,30 @@ def expected_pairs(problem, system):
             block = exact.state_cov[t : t + 2, :, t : t + 2, :].reshape(2 * d, 2 * d)
             from_oracle.append((exact.state_means[t : t + 2].ravel(), block))
     return from_oracle
+
+
+@pytest.mark.parametrize("initial_cov", [kem.Diffuse(), kem.Stationary()], ids=["diffuse", "stationary"])
+@pytest.mark.parametrize("density", [kem.Isotropic(), kem.Full()], ids=["one", "full"])
+def test_the_sums_of_one_axis_are_those_of_all(density, initial_cov):
+    if isinstance(initial_cov, kem.Stationary):
+        model = kem.Irregular(kem.Autoregression(1, autoregression_cov=density))
+    else:
+        model = kem.Singer(time_constant=kem.Full(), dim=2, jerk_density=density)
+    specification, panel = stated(model, panel_of((9, 7)))
+    problem = LinearGaussianProblem(specification, rows_of(panel, specification), data_scale(panel))
+    start = model.start(specification, panel)
+    expectations = problem.e_step(start)[0]
+    (part,) = parts_of(specification, start, expectations.transition, expectations)
+    (rate,) = part.rates
+    moved = with_rate(part.dynamics, rate, 1.3 * rate.value(part.dynamics.drift))
+    assert part.dynamics.is_of_one_axis
+    ours, logs = part._of_one_axis(moved)
+    theirs, all_logs = part._of_all_axes(moved)
+    c, p = len(ours) // 2, 2
+    np.testing.assert_allclose(
+        np.einsum("iaib->ab", ours.reshape(c, p, c, p)), np.einsum("iaib->ab", theirs.reshape(c, p, c, p)), rtol=1e-8
+    )
+    np.testing.assert_allclose(logs, all_logs, rtol=1e-9, atol=1e-9)
 
 
 @pytest.fixture(scope="module")
