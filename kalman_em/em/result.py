@@ -48,6 +48,9 @@ class EMIteration(Generic[Params]):
     parameter_change: float
 
 
+# What a run climbs, unless it says otherwise.
+OBJECTIVE = "log-likelihood"
+
 Callback = Callable[[EMIteration[Params]], object]
 
 
@@ -78,6 +81,8 @@ class EMResult(Generic[Params]):
         Where it was asked for, the lower bound at the parameters of each iteration that the E-step before it gives:
         what the M-step raised (see `kalman_em.em.bound`). The next E-step closes the gap, `kl_gaps`. It may be -inf
         where the new parameters make impossible what the old ones held for possible.
+    objective : str
+        What was climbed, in words: "log-likelihood", of hard EM another.
 
     Raises
     ------
@@ -103,6 +108,7 @@ class EMResult(Generic[Params]):
     start_log_likelihoods: Array | None = None
     switched_at: int | None = None
     bound_history: Array | None = None
+    objective: str = OBJECTIVE
 
     def __post_init__(self) -> None:
         log_likelihoods = as_floats(self.log_likelihoods, "log_likelihoods")
@@ -167,10 +173,11 @@ class EMResult(Generic[Params]):
     @property
     def message(self) -> str:
         """One line: why the run stopped, where, and, unless it converged, what to try."""
-        return self.told("log-likelihood")
+        return self.told()
 
-    def told(self, objective: str) -> str:
-        """Return the message with what was climbed by its name, such as "lower bound"."""
+    def told(self, objective: str = OBJECTIVE) -> str:
+        """Return the message; where a log-likelihood was climbed it may have another name, such as "lower bound"."""
+        objective = objective if self.objective == OBJECTIVE else self.objective
         iterations = "1 iteration" if self.n_iterations == 1 else f"{self.n_iterations} iterations"
         parts = [f"{self.stop_reason} after {iterations}, {objective} {self.log_likelihood:.8g}"]
         if self.n_falls:
@@ -185,7 +192,7 @@ class EMResult(Generic[Params]):
 
     def __repr__(self) -> str:
         iterations = f"{self.n_iterations} iteration{'' if self.n_iterations == 1 else 's'}"
-        return f"EMResult({self.stop_reason} after {iterations}, log-likelihood {self.log_likelihood:.8g})"
+        return f"EMResult({self.stop_reason} after {iterations}, {self.objective} {self.log_likelihood:.8g})"
 
     def _falls(self) -> Array:
         falls: Array = np.maximum.accumulate(self.log_likelihoods)[:-1] - self.log_likelihoods[1:]

@@ -71,10 +71,7 @@ _REMEDIES = {
         "Check that the M-step maximises what the E-step returns, or, if the parameters are nearly singular, "
         "use fewer free parameters, data nearer to 0, or a better scaled start."
     ),
-    StopReason.degenerate_covariance: (
-        "Use a simpler model, or hold the variance that vanished fixed; in a mixture a Shared(...) covariance or "
-        "prior=MixturePrior() keeps components from vanishing."
-    ),
+    StopReason.degenerate_covariance: ("Use a simpler model, or hold the variance that vanished fixed."),
     StopReason.unit_root: (
         "The states that start stationary are as good as non-stationary: use Diffuse() for their start, or hold "
         "transition_matrix fixed."

@@ -107,8 +107,7 @@ class Hard:
         del rng
         cold = _tempering(problem).tempered(0.0)
         run = run_em(cold, start, stopping=stopping, callback=callback, record_bound=record_bound)
-        note = "hard: the figure is that of the data with their most probable hidden values"
-        return replace(run, detail="; ".join(filter(None, [run.detail, note])))
+        return replace(run, objective="log-likelihood of the data with their most probable hidden values")
 
 
 @dataclass(frozen=True)

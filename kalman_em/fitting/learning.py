@@ -37,7 +37,7 @@ METHODS = ["em", "plain"]
 # Variants of EM that state spaces do not have, but for the first, which `fit_each` has not.
 HARD = "hard"
 OF_LATENT_MODELS = [HARD, "annealed", "incremental", "stochastic"]
-OF_HARD = "what climbed is the log density of data and smoothed states together"
+OF_HARD = "log density of data and smoothed states together"
 NO_SCALE = (
     "method: hard EM needs states with a scale of their own, as their density grows while they shrink; hold an "
     "entry of every column of observation_matrix fixed"
@@ -108,7 +108,7 @@ def learn(
         )
     em = _noted(em, specification, panel)
     if is_hard:
-        em = replace(em, detail="; ".join(filter(None, (em.detail, OF_HARD))))
+        em = replace(em, objective=OF_HARD)
     return Learnt.by(specification, panel, em, numerics)
 
 

@@ -21,10 +21,10 @@ from kalman_em.inference.steps import LOG_2PI
 
 
 class SwitchingSystem(NamedTuple):
-    """The matrices of K regimes (K, ...), the first state, and the chain."""
+    """The matrices of K regimes (K, ...), what each adds on the way to a row (N, K, d), first state, chain."""
 
     transitions: Array
-    offsets: Array
+    drifts: Array
     noise_covs: Array
     initial_mean: Array
     initial_cov: Array
@@ -130,7 +130,7 @@ def move_state(
                 cov[a, b] = system.initial_cov[a, b]
         return
     for a in range(d):
-        total = system.offsets[j, a]
+        total = system.drifts[t, j, a]
         for b in range(d):
             total += system.transitions[j, a, b] * filtered.means[t - 1, i, b]
         mean[a] = total

@@ -18,6 +18,8 @@ from kalman_em.latent.shares import Shares, shares_of
 GAINED = 1e-15
 MOST_STEPS = 200
 MOST_HALVINGS = 40
+# Slopes in free numbers are differences over so much.
+WIDTH = 1e-5
 # Chance to stay in a regime where nothing is known of it yet.
 STAY = 0.9
 
@@ -106,6 +108,22 @@ class Chain:
         if self.firsts is None:
             return stationary_probabilities(moves), moves
         return self.firsts.with_numbers(initial[None], numbers[:n])[0], moves
+
+    def slopes(self, initial: Array, transition: Array) -> Array:
+        """Return the slopes of initial probabilities and moves in the free numbers, (K + K², n).
+
+        By differences: the numbers are logarithms of ratios, so that one step suits all.
+        """
+        numbers = self.free_numbers(initial, transition)
+        columns = np.zeros((len(numbers), initial.size + transition.size))
+        for k in range(len(numbers)):
+            step = WIDTH * np.eye(len(numbers))[k]
+            up, down = (
+                np.concatenate([part.ravel() for part in self.with_numbers(initial, transition, numbers + sign * step)])
+                for sign in (1.0, -1.0)
+            )
+            columns[k] = (up - down) / (2.0 * WIDTH)
+        return columns.T
 
     def start(self, moves: Array | None = None) -> tuple[Array, Array]:
         """Return initial probabilities and moves to begin with; `moves` (K, K) are counts seen in a first guess."""

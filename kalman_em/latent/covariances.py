@@ -32,6 +32,9 @@ def checked_component_form(form: Any, name: str) -> None:
     checked_covariance_form(inner, name)
 
 
+ADVICE = " (Shared(...) covariances keep it from that, and in a mixture prior=MixturePrior())"
+
+
 @dataclass(frozen=True, eq=False)
 class ComponentStep:
     """A form laid out for the covariances of `n_components` over `dim` columns.
@@ -153,7 +156,8 @@ class ComponentStep:
                 who = f"the covariance of all {self.noun}s" if self.is_shared else f"{self.noun} {k}"
                 n = f"{counts.sum() if self.is_shared else counts[k]:.3g}"
                 raise EMStop(
-                    StopReason.degenerate_covariance, f"{who} has collapsed, with {n} row{'' if n == '1' else 's'}"
+                    StopReason.degenerate_covariance,
+                    f"{who} has collapsed, with {n} row{'' if n == '1' else 's'}{'' if self.is_shared else ADVICE}",
                 )
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -61,15 +62,18 @@ class SwitchingLinearGaussian:
     Raises
     ------
     InputError
-        If an argument is of another kind; at the fit, if a form does not fit, or the data have other columns.
+        If an argument is of another kind; at the fit, if a form does not fit, or the data have other columns, or one
+        that never varies.
 
     Notes
     -----
     No E-step is exact here. ``"kim"`` replaces the mixture of Gaussians that a state is, given its regime, by one at
     every row, and going back tells regimes apart at the mean of the state that follows (Barber's expectation
     correction): mostly the more accurate, but its likelihood is no bound, and steps of EM need not raise it. Where one
-    gains less than 0.01, quasi-Newton steps climb it from there: it never falls, and ends where its gradient vanishes,
-    a maximum of the approximate likelihood as Kim maximised it.
+    gains less than 0.01, quasi-Newton steps climb it from there, along its exact gradient: it never falls, and ends
+    where that vanishes, a maximum of the approximate likelihood as Kim maximised it.
+    Where F, H and Q are all learnt the states may be rescaled at will, beside a first state that is held: the
+    likelihood then has no maximum, and creeps up while their scale grows. Hold one of them (`observation_matrix`, say).
     ``"variational"`` takes states and regimes as independent given the data: it is too sure of regimes, and more often
     ends in a poor optimum, but its objective is a lower bound of the log-likelihood and never falls.
 
@@ -137,6 +141,7 @@ class SwitchingLinearGaussian:
         if max(one.n_steps for one in panel) < 2:
             raise InputError("data: expected at least two rows in a series, got one: no step in time is observed")
         values = np.concatenate([one.values for one in panel])
+        _check_moves(values, panel.names)
         chain = Chain(self.n_regimes, self.regime_initial_probabilities, self.regime_transition_matrix)
         return APPROXIMATIONS[self.approximation](
             rows=patterned_values(values, np.zeros(self.obs_dim)),
@@ -212,3 +217,12 @@ class SwitchingLinearGaussian:
             regime_initial_probabilities=initial,
             regime_transition_matrix=moves,
         )
+
+
+def _check_moves(values: Array, names: Sequence[str]) -> None:
+    """Refuse a column that never varies: noise of its own would go to 0, and the likelihood grow without end."""
+    seen_often = np.count_nonzero(~np.isnan(values), axis=0) > 1
+    still = seen_often & (np.fmax.reduce(values) == np.fmin.reduce(values))
+    if np.any(still):
+        column = names[int(np.argmax(still))]
+        raise InputError(f"data: expected columns whose values vary, got one value throughout in column {column!r}")

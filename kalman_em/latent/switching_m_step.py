@@ -77,6 +77,41 @@ class RegressionStep:
             cov = np.array(found).reshape(cov.shape)
         return *self.apart(self.coefficients.at(numbers[:n])), cov
 
+    def number_slopes(self, joint: Array, covs: Array) -> Array:
+        """Return the slope in each free number from those in [M b], (K, q, d + 1), and in the noise, (K, q, q)."""
+        own = self.coefficients.design.T @ joint.ravel()
+        if self.fixed_noise is not None or self.noise.n_free == 0:
+            return np.asarray(own)
+        covs = covs if self.switches[2] else covs.sum(axis=0, keepdims=True)
+        return np.concatenate([own, np.einsum("nij,kij->kn", self._noise_basis, covs).ravel()])
+
+    def information(self, sums: RegressionSums, covs: Array) -> Array:
+        """Return the expected information of complete data on the free numbers, (n_free, n_free).
+
+        Of coefficients the normal equations; of a covariance C with basis B, n tr(C^-1 B_a C^-1 B_b) / 2.
+        """
+        result = np.zeros((self.n_free, self.n_free))
+        n = self.coefficients.n_free
+        inverses: Array = np.linalg.inv(covs)
+        result[:n, :n] = self._normal(sums, inverses)
+        if self.fixed_noise is not None or self.noise.n_free == 0:
+            return result
+        each = np.array(
+            [count * noise_information(C, self._noise_basis) for count, C in zip(sums.counts, inverses, strict=True)]
+        )
+        blocks = each if self.switches[2] else each.sum(axis=0, keepdims=True)
+        for k, block in enumerate(blocks):
+            at = slice(n + k * len(block), n + (k + 1) * len(block))
+            result[at, at] = block
+        return result
+
+    @property
+    def _noise_basis(self) -> Array:
+        """B of each free number of the noise of one regime, (n, q, q)."""
+        family = self.noise.family
+        assert family is not None  # whose free numbers were asked for
+        return family.basis()[:, 0]
+
     def height(self, sums: RegressionSums, matrices: Array, covs: Array) -> float:
         """Return the expected log density of the responses, less a constant."""
         total = 0.0
@@ -91,14 +126,26 @@ class RegressionStep:
         constraint = self.coefficients
         if constraint.n_free == 0:
             return joint
-        normal, right = np.zeros((constraint.n_free, constraint.n_free)), np.zeros(constraint.n_free)
-        designs = constraint.design.reshape(len(covs), joint[0].size, constraint.n_free)
-        for k, design in enumerate(designs):
-            precision = np.linalg.inv(covs[k])
-            normal += design.T @ np.kron(precision, sums.regressors[k]) @ design
-            off = precision @ (sums.cross[k] - constraint.fixed[k] @ sums.regressors[k])
+        precisions: Array = np.linalg.inv(covs)
+        right = np.zeros(constraint.n_free)
+        for k, design in enumerate(self._designs):
+            off = precisions[k] @ (sums.cross[k] - constraint.fixed[k] @ sums.regressors[k])
             right += design.T @ off.ravel()
-        return constraint.at(solve_symmetric(symmetrised(normal), right[:, None])[:, 0])
+        return constraint.at(solve_symmetric(self._normal(sums, precisions), right[:, None])[:, 0])
+
+    def _normal(self, sums: RegressionSums, precisions: Array) -> Array:
+        """Return the matrix of the normal equations of the coefficients."""
+        n = self.coefficients.n_free
+        normal = np.zeros((n, n))
+        for k, design in enumerate(self._designs):
+            normal += design.T @ np.kron(precisions[k], sums.regressors[k]) @ design
+        return symmetrised(normal)
+
+    @property
+    def _designs(self) -> Array:
+        """The design of the coefficients of each regime, (K, q (d + 1), n)."""
+        design = self.coefficients.design
+        return design.reshape(self.n_regimes, len(design) // self.n_regimes, self.coefficients.n_free)
 
     def _noise(self, sums: RegressionSums, matrices: Array, covs: Array) -> Array:
         if self.fixed_noise is not None:
@@ -144,6 +191,18 @@ def stacked(
                 design[k, :, columns] = one.design.reshape(q, width, one.n_free)
             designs.append(design.reshape(n_regimes * q * (d + 1), one.n_free))
     return LinearConstraint(fixed, np.concatenate(designs, axis=1))
+
+
+def noise_information(inverse: Array, basis: Array) -> Array:
+    """Return tr(C^-1 B_a C^-1 B_b) / 2 for all free numbers of a covariance whose inverse is given, (n, n).
+
+    Examples
+    --------
+    >>> noise_information(np.array([[0.5]]), np.array([[[1.0]]])).tolist()
+    [[0.125]]
+    """
+    seen = inverse @ basis
+    return np.asarray(0.5 * np.einsum("aij,bji->ab", seen, seen))
 
 
 def scatters(sums: RegressionSums, matrices: Array) -> Array:

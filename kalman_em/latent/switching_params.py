@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from kalman_em.arrays import Array, as_floats, check_shape, frozen
 from kalman_em.errors import InputError
-from kalman_em.inference.switching_loops import SwitchingSystem
 from kalman_em.latent.shares import checked_rows
 from kalman_em.linalg import checked_covariance
 
@@ -104,19 +102,6 @@ class SwitchingParams:
             value
             if value.ndim == (2 if name in OFFSETS else 3)
             else np.broadcast_to(value, (self.n_regimes, *value.shape))
-        )
-
-    @cached_property
-    def system(self) -> SwitchingSystem:
-        """What the compiled loops read."""
-        return SwitchingSystem(
-            transitions=np.array(self.of_regimes("transition_matrix")),
-            offsets=np.array(self.of_regimes("transition_offset")),
-            noise_covs=np.array(self.of_regimes("transition_cov")),
-            initial_mean=np.array(self.initial_mean),
-            initial_cov=np.array(self.initial_cov),
-            initial=np.array(self.regime_initial_probabilities),
-            moves=np.array(self.regime_transition_matrix),
         )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 
 from kalman_em.arrays import Array, IntArray
 from kalman_em.em.forms import Full
@@ -18,6 +19,7 @@ from kalman_em.inference.regimes import first_rows
 from kalman_em.inference.switching_loops import (
     SwitchingMoments,
     SwitchingScratch,
+    SwitchingSystem,
     WhitenedRows,
     kim_filter,
     kim_smoother,
@@ -28,9 +30,10 @@ from kalman_em.latent.regime_problem import RegimePosterior
 from kalman_em.latent.rows import PatternedRows
 from kalman_em.latent.series_parts import starts_of
 from kalman_em.latent.shares import Shares
-from kalman_em.latent.switching_m_step import RegressionStep
+from kalman_em.latent.switching_m_step import RegressionStep, noise_information
 from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, OFFSETS, SwitchingParams
 from kalman_em.latent.switching_rows import RegressionSums, expected_rows, observation_sums, whitened, with_ones
+from kalman_em.latent.switching_slopes import slopes_of, unit_steps
 from kalman_em.linalg import symmetrised
 from kalman_em.observations import Panel
 
@@ -127,13 +130,62 @@ class KimProblem:
         if gain >= SLOW:
             return moved
         best = moved if gain > 0.0 else params
-        numbers = self.free_numbers(best)
-        climbed = ascended(lambda tried: self.height(self.with_numbers(best, tried)), numbers)
+        numbers, steps = self.free_numbers(best), unit_steps(self.information(best, expectations))
+
+        def height(tried: Array) -> tuple[float, Array]:
+            return self.height_and_slope(self.with_numbers(best, tried))
+
+        climbed = ascended(height, numbers, steps)
         return best if np.array_equal(climbed, numbers) else self.with_numbers(best, climbed)
 
     def height(self, params: SwitchingParams) -> float:
         """Return the approximate log-likelihood."""
         return float(self.filtered(params)[0].log_likelihoods.sum())
+
+    def height_and_slope(self, params: SwitchingParams) -> tuple[float, Array]:
+        """Return the approximate log-likelihood, and its slope in every free number."""
+        filtered, _ = self.filtered(params)
+        found = slopes_of(params, self.system(params), self.levels(params), self.rows, self.starts, filtered.moments)
+        parts = []
+        for block, matrices, offsets, covs in (
+            ("transition", found.transitions, found.drifts, found.noise_covs),
+            ("observation", found.matrices, found.levels, found.observation_covs),
+        ):
+            joint = np.concatenate([matrices, offsets.sum(axis=0)[:, :, None]], axis=2)
+            parts.append(self.step_of(block).number_slopes(joint, covs))
+        if self.learns_mean:
+            parts.append(found.initial_mean)
+        if self.learns_cov:
+            parts.append(np.einsum("nij,ij->n", _first_basis(self.state_dim), found.initial_cov))
+        of_chain = np.concatenate([found.initial, found.moves.ravel()])
+        parts.append(of_chain @ self._chain_slopes(params))
+        return float(filtered.log_likelihoods.sum()), np.concatenate(parts)
+
+    def information(self, params: SwitchingParams, expectations: SwitchingExpectations) -> Array:
+        """Return the expected information of complete data on the free numbers, a block for each equation."""
+        found = [
+            self.step_of(block).information(sums, params.of_regimes(f"{block}_cov"))
+            for block, sums in zip(BLOCKS, (expectations.transitions, expectations.observations), strict=True)
+        ]
+        n_series = len(expectations.first_means)
+        inverse: Array = np.linalg.pinv(params.initial_cov)
+        if self.learns_mean:
+            found.append(n_series * inverse)
+        if self.learns_cov:
+            found.append(n_series * noise_information(inverse, _first_basis(self.state_dim)))
+        # Counts that a chain expects, N_i A_ij, have information N_i / A_ij on A_ij.
+        left = expectations.transition_counts.sum(axis=1, keepdims=True)
+        shares = params.regime_initial_probabilities, params.regime_transition_matrix
+        counts = np.full(params.n_regimes, expectations.initial_counts.sum()), np.broadcast_to(left, shares[1].shape)
+        weights = np.concatenate(
+            [np.where(p > 0.0, n / np.where(p > 0.0, p, 1.0), 0.0).ravel() for n, p in zip(counts, shares, strict=True)]
+        )
+        slopes = self._chain_slopes(params)
+        found.append((slopes * weights[:, None]).T @ slopes)
+        return np.asarray(scipy.linalg.block_diag(*found))
+
+    def _chain_slopes(self, params: SwitchingParams) -> Array:
+        return self.chain.slopes(params.regime_initial_probabilities, params.regime_transition_matrix)
 
     def most_likely(self, params: SwitchingParams, expectations: SwitchingExpectations) -> SwitchingParams:
         """Return the parameters that maximise the expected complete log-likelihood, in turn where they depend on
@@ -326,7 +378,7 @@ class KimProblem:
         found = KimFiltered(np.empty((n, K)), empty_moments(n, K, d), np.empty(n))
         seen = self.seen(params)
         row = kim_filter(
-            self.starts, params.system, seen, found.predicted, found.moments, found.log_likelihoods, scratch
+            self.starts, self.system(params), seen, found.predicted, found.moments, found.log_likelihoods, scratch
         )
         if row >= 0:
             raise NumericalError(f"the observation at row {row} (of all series) is impossible in every regime")
@@ -340,10 +392,27 @@ class KimProblem:
         squares = np.zeros((3, K, d, d))
         sums = (np.zeros((K, K)), squares[0], squares[1], squares[2], np.zeros((K, d)), np.zeros((K, d)))
         result = empty_moments(self.rows.n_rows, K, d)
-        row = kim_smoother(self.starts, params.system, filtered.moments, result, sums, scratch)
+        row = kim_smoother(self.starts, self.system(params), filtered.moments, result, sums, scratch)
         if row >= 0:
             raise NumericalError(f"the state at row {row} (of all series) has a singular predicted covariance")
         return result, sums
+
+    def system(self, params: SwitchingParams) -> SwitchingSystem:
+        """Return what the compiled loops read."""
+        drifts = np.tile(params.of_regimes("transition_offset"), (self.rows.n_rows, 1, 1))
+        return SwitchingSystem(
+            transitions=np.array(params.of_regimes("transition_matrix"), order="C"),
+            drifts=drifts,
+            noise_covs=np.array(params.of_regimes("transition_cov"), order="C"),
+            initial_mean=np.array(params.initial_mean),
+            initial_cov=np.array(params.initial_cov),
+            initial=np.array(params.regime_initial_probabilities),
+            moves=np.array(params.regime_transition_matrix),
+        )
+
+    def levels(self, params: SwitchingParams) -> Array:
+        """Return what each regime adds to each row, (N, K, p)."""
+        return np.tile(params.of_regimes("observation_offset"), (self.rows.n_rows, 1, 1))
 
     def seen(self, params: SwitchingParams) -> WhitenedRows:
         """Return the rows whitened by the noise of each regime."""
@@ -364,6 +433,12 @@ def _named(block: str, found: tuple[Array, Array, Array]) -> dict[str, Array]:
 
 def _first_cov(state_dim: int) -> NoiseStep:
     return NoiseStep(Full(), state_dim, "initial_cov")
+
+
+def _first_basis(state_dim: int) -> Array:
+    family = _first_cov(state_dim).family
+    assert family is not None  # that of Full()
+    return family.basis()[:, 0]
 
 
 def empty_moments(n: int, K: int, d: int) -> SwitchingMoments:

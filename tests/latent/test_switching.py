@@ -7,46 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from oracles.paths import all_paths, log_prior, weigh
+from support.switching import EVERYTHING, MOVES, model_of, some_params, some_rows
 
 import kalman_em as kem
 from kalman_em.frames import to_panel
 from kalman_em.inference.imputation import impute_rows
 from kalman_em.inference.regimes import stationary_probabilities
 from kalman_em.inference.rows import lay, stack_rows
-from kalman_em.latent.switching_params import SwitchingParams
 
-MOVES = np.array([[0.9, 0.1], [0.3, 0.7]])
 QUIET = kem.SwitchingLinearGaussian(2, 2, 2, switching=["transition_cov"])
 QUICK = kem.Stopping(max_iterations=30)
-
-
-def some_params(*, switching=("transition_cov",), contrast=9.0):
-    values = {
-        "transition_matrix": np.array([[1.0, 0.5], [0.0, 0.8]]),
-        "transition_cov": np.array([[0.3, 0.1], [0.1, 0.4]]),
-        "observation_matrix": np.array([[1.0, 0.0], [0.5, 1.0]]),
-        "observation_cov": np.array([[0.5, 0.1], [0.1, 0.8]]),
-        "transition_offset": np.array([0.2, -0.3]),
-        "observation_offset": np.array([0.5, 1.0]),
-    }
-    for name in switching:
-        factors = np.array([1.0, contrast if name.endswith("cov") else 0.6])
-        values[name] = values[name] * (factors[:, None] if name.endswith("offset") else factors[:, None, None])
-    return SwitchingParams(
-        **values,
-        initial_mean=[0.5, -0.5],
-        initial_cov=[[2.0, 0.3], [0.3, 1.0]],
-        regime_initial_probabilities=stationary_probabilities(MOVES),
-        regime_transition_matrix=MOVES,
-    )
-
-
-def some_rows(n, seed=0):
-    rng = np.random.default_rng(seed)
-    values = np.cumsum(rng.normal(size=(n, 2)), axis=0)
-    values[1, 0] = np.nan
-    values[3:4] = np.nan
-    return values
 
 
 def exact(values, params):
@@ -73,20 +43,6 @@ def exact(values, params):
     posterior = weigh(paths, log_joints)
     weights = np.exp(log_joints - posterior.log_likelihood)
     return posterior, np.einsum("n,ntd->td", weights, np.array(means)), (weights, np.array(means), np.array(covs))
-
-
-def model_of(params, approximation="kim"):
-    switching = [name for name in MATRICES if getattr(params, name).ndim == 3]
-    switching += [name for name in OFFSETS if getattr(params, name).ndim == 2]
-    offsets = {name: kem.Full() for name in OFFSETS}
-    return kem.SwitchingLinearGaussian(
-        2, 2, 2, switching=switching or ["transition_cov"], approximation=approximation, **offsets
-    )
-
-
-MATRICES = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
-OFFSETS = ("transition_offset", "observation_offset")
-EVERYTHING = (*MATRICES, *OFFSETS)
 
 
 @pytest.mark.parametrize("approximation", ["kim", "variational"])
@@ -425,6 +381,9 @@ def test_a_model_that_makes_no_sense_is_refused(options, said):
 
 
 def test_data_and_starts_that_do_not_fit_are_refused():
+    still = np.column_stack([np.arange(9.0), np.full(9, 3.0)])
+    with pytest.raises(kem.InputError, match="columns whose values vary, got one value throughout in column 'y2'"):
+        kem.fit(QUIET, still)
     with pytest.raises(kem.InputError, match="expected 2 columns, as obs_dim says, got 1"):
         kem.fit(QUIET, np.arange(9.0))
     with pytest.raises(kem.InputError, match="'shares' are found"):

@@ -160,6 +160,10 @@ def test_a_learnt_noise_of_the_states_collapses_and_is_named():
     assert fitted.em.stop_reason is kem.StopReason.degenerate_covariance
     assert "transition_cov has collapsed" in fitted.em.detail
     assert np.isfinite(fitted.log_likelihood)
+    said = str(fitted.summary())
+    assert "log density of data and smoothed states together" in " ".join(said.split())
+    assert "mixture" not in said
+    assert str(fitted.em).count("log-likelihood") == 0
 
 
 def test_a_learnt_covariance_that_has_lost_a_direction_ends_the_run():
