@@ -92,7 +92,7 @@ class RegressionStep:
         """
         result = np.zeros((self.n_free, self.n_free))
         n = self.coefficients.n_free
-        inverses: Array = np.linalg.inv(covs)
+        inverses = np.asarray(np.linalg.inv(covs), dtype=np.float64)
         result[:n, :n] = self._normal(sums, inverses)
         if self.fixed_noise is not None or self.noise.n_free == 0:
             return result
@@ -126,7 +126,7 @@ class RegressionStep:
         constraint = self.coefficients
         if constraint.n_free == 0:
             return joint
-        precisions: Array = np.linalg.inv(covs)
+        precisions = np.asarray(np.linalg.inv(covs), dtype=np.float64)
         right = np.zeros(constraint.n_free)
         for k, design in enumerate(self._designs):
             off = precisions[k] @ (sums.cross[k] - constraint.fixed[k] @ sums.regressors[k])

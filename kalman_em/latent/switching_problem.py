@@ -168,7 +168,7 @@ class KimProblem:
             for block, sums in zip(BLOCKS, (expectations.transitions, expectations.observations), strict=True)
         ]
         n_series = len(expectations.first_means)
-        inverse: Array = np.linalg.pinv(params.initial_cov)
+        inverse = np.asarray(np.linalg.pinv(params.initial_cov), dtype=np.float64)
         if self.learns_mean:
             found.append(n_series * inverse)
         if self.learns_cov:
