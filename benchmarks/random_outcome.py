@@ -87,7 +87,8 @@ def outcome(seed: int) -> Outcome:
             faults["exception"] = f"{detail}, at {_place(error)}"
     if warned:
         faults["warning"] = f"{warned[0].category.__name__}: {warned[0].message}"
-    if stop not in (*ENDS, "exception") and refusal(detail) is None:
+    # A refusal comes before anything is learnt; a climb that breaks off is unexplained whatever it says.
+    if stop in STOPS[len(ENDS) :] or (stop not in (*ENDS, "exception") and refusal(detail) is None):
         faults["unexplained stop"] = f"{stop}: {' '.join(detail.split())}"
     return Outcome(seed, kind, text, stop, detail, n_iterations, numerics, faults, time.process_time() - began)
 

@@ -21,11 +21,13 @@ from kalman_em.inference.filtering import filter_all
 from kalman_em.inference.rows import lay, stack_rows
 from kalman_em.inference.smoothing import smooth_all
 
-# Up to four states the kernels are compiled for each number of its own, beyond for any: few numbers, few compilations.
-STATE_DIMS = (2, 5, 6)
+# Up to four states the kernels are compiled for each number of its own, beyond for any.
+LARGEST = 6
 MOMENTS = ("predicted_means", "predicted_covs", "filtered_means", "filtered_covs", "log_likelihoods")
 
-quick = settings(derandomize=True, deadline=None, max_examples=60, database=None)
+# The same few examples every time; PROPERTY_EXAMPLES=5000 looks further, each time anew.
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "0"))
+quick = settings(derandomize=not EXAMPLES, deadline=None, max_examples=EXAMPLES or 60, database=None, print_blob=True)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ class Case:
 
 
 @st.composite
-def cases(draw, *, shortest=2, longest=60, varying=True, diffuse=True):
-    d, p = draw(st.sampled_from(STATE_DIMS)), draw(st.integers(1, 6))
+def cases(draw, *, shortest=2, longest=60, varying=True, diffuse=True, missing=(0.0, 0.2, 0.6, 0.95)):
+    seed = draw(st.integers(0, 2**32 - 1))
+    # Drawn as integers small sizes would come most, and some hardly ever.
+    d, p = (int(n) for n in np.random.default_rng([seed, 2]).integers(1, LARGEST + 1, size=2))
+    event(f"d={d}")
     n_steps = draw(st.integers(shortest, longest))
     first = draw(st.integers(0, n_steps - 1))
     # Both at once say things twice without error, where rounding decides: see EXACT_TWICE.
@@ -67,12 +72,12 @@ def cases(draw, *, shortest=2, longest=60, varying=True, diffuse=True):
         "radius": draw(st.sampled_from([0.5, 0.95, 1.0, 1.1])),
     }
     return Case(
-        seed=draw(st.integers(0, 2**32 - 1)),
+        seed=seed,
         d=d,
         p=p,
         n_steps=n_steps,
         options={name: sorted(value) if isinstance(value, set) else value for name, value in options.items()},
-        missing=draw(st.sampled_from([0.0, 0.2, 0.6, 0.95])),
+        missing=draw(st.sampled_from(missing)),
         missing_rows=tuple(range(first, min(first + draw(st.sampled_from([0, 1, 5, 30])), n_steps))),
     )
 
@@ -149,7 +154,7 @@ def same(actual, expected, *, relative, largest=None):
 
 
 @quick
-@given(cases(longest=300, varying=False))
+@given(cases(shortest=80, longest=300, varying=False, missing=(0.0, 0.0, 0.2)))
 def test_frozen_equals_full(case):
     system, one = case.build()
     rows = stack_rows([one])
@@ -281,10 +286,10 @@ def fixed_results() -> dict[str, np.ndarray]:
 
 FIXED = [
     (2, 1, 60, {}),
-    (2, 3, 20, {"varying": "all", "exact_rows": 1}),
-    (2, 2, 60, {"input_dim": 1, "diffuse": 2}),
-    (2, 1, 20, {"cov_rank": 1, "initial_rank": 0}),
-    (2, 4, 20, {"varying": "FHR", "noise_dim": 1, "diffuse": 1}),
+    (3, 3, 20, {"varying": "all", "exact_rows": 1}),
+    (1, 2, 40, {"input_dim": 1, "diffuse": 1}),
+    (4, 5, 20, {"cov_rank": 1, "initial_rank": 0}),
+    (3, 4, 20, {"varying": "FHR", "noise_dim": 1, "diffuse": 1}),
     (5, 3, 20, {"varying": "all", "input_dim": 2}),
     (5, 6, 20, {"cov_rank": 2, "exact_rows": 2, "initial_rank": 3}),
     (6, 2, 30, {"diffuse": 6, "noise_dim": 3}),
