@@ -21,7 +21,8 @@ from kalman_em.errors import InputError, NumericalError, is_interrupt
 class Stochastic:
     """Stochastic (online) EM over batches of rows or series, with steps that become smaller.
 
-    For mixtures, and for models with regimes over a panel of many series.
+    For mixtures, and, over a panel of many series, for models with regimes and state spaces whose parameters are the
+    same at all times.
 
     After batch t the expectations s and the parameters are
 

@@ -178,7 +178,8 @@ class Annealed:
 class Incremental:
     """Incremental EM: an M-step after the E-step of every part of the data, the others' expectations as they were.
 
-    For mixtures, whose rows are the parts, and for models with regimes over a panel, whose series are.
+    For mixtures, whose rows are the parts, and, over a panel, whose series are, for models with regimes and state
+    spaces whose parameters are the same at all times.
 
     Guarantees: the lower bound rises with every part, and so the log-likelihood never falls from one pass to the next;
     it ends at a maximum as EM does. An iteration is one pass over the parts, with an E-step more to begin the next
@@ -269,7 +270,7 @@ def dividing(problem: Any) -> Divides[Any, Any]:
     if not isinstance(problem, Divides):
         raise InputError(
             "method: incremental and stochastic EM need data that fall into independent parts, as rows of mixtures and "
-            "series of regimes do; for this model expected 'em'"
+            "series of hidden Markov models and state spaces do; for this model expected 'em'"
         )
     if problem.n_units < 2:
         raise InputError("method: expected data of at least two independent parts (rows or series), got one")

@@ -118,7 +118,8 @@ def fit(
     method : {"em", "plain", "accelerated", "hard", "annealed", "incremental", "stochastic"} or a variant of EM
         For state spaces "em" is EM, which every ten iterations from the 500th on, and where it would end, tries leaps
         (extrapolation, variances at 0, quasi-Newton steps), taken only if the likelihood is not lower; "plain" is EM
-        alone; "hard" takes the smoothed means for the states (see `Hard`).
+        alone; "hard" takes the smoothed means for the states (see `Hard`); "incremental" and "stochastic" take
+        the series of a panel in parts (see `Incremental` and `Stochastic`).
         For other models the two are the same, and "accelerated" leaps along two steps of EM where that climbs (see
         `accelerated`): few iterations, each of three, where EM creeps. What variants such as ``Annealed(...)``, `Hard`,
         `Incremental` and `Stochastic` do and promise stands with each.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kalman_em.em.loop import run_em
+from kalman_em.em.problem import EMProblem
 from kalman_em.em.restarts import check_trial_iterations, run_starts
 from kalman_em.em.result import EMIteration, EMResult
+from kalman_em.em.stochastic import Stochastic
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
-from kalman_em.em.variants import Hard
+from kalman_em.em.variants import Hard, Incremental
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.fitting.reported import check_n_steps, check_reports
 from kalman_em.fitting.starting import check_start, started
@@ -23,6 +26,7 @@ from kalman_em.models.by_series import laid_by_series, shared_by_all, spread_ove
 from kalman_em.models.hard import HardProblem, has_scale
 from kalman_em.models.leading import rows_of
 from kalman_em.models.model import Model
+from kalman_em.models.parts import parted
 from kalman_em.models.problem import LeapingProblem, LinearGaussianProblem
 from kalman_em.models.rates import endless
 from kalman_em.models.regressors import with_made_inputs
@@ -34,9 +38,11 @@ from kalman_em.systems import LinearGaussianSystem
 from kalman_em.threads import checked_threads
 
 METHODS = ["em", "plain"]
-# Variants of EM that state spaces do not have, but for the first, which `fit_each` has not.
 HARD = "hard"
-OF_LATENT_MODELS = [HARD, "annealed", "incremental", "stochastic"]
+# Variants of EM that take a panel in parts.
+IN_PARTS: dict[str, Incremental | Stochastic] = {"incremental": Incremental(), "stochastic": Stochastic()}
+# What `fit_each` has not, nor, the last, state spaces at all.
+OTHER_VARIANTS = [HARD, *IN_PARTS, "annealed"]
 OF_HARD = "log density of data and smoothed states together"
 NO_SCALE = (
     "method: hard EM needs states with a scale of their own, as their density grows while they shrink; hold an "
@@ -82,18 +88,23 @@ def learn(
 ) -> Learnt:
     """Learn the parameters of `model` from `data`; the arguments are those of `fit`."""
     is_hard = isinstance(method, Hard) or (isinstance(method, str) and method == HARD)
-    check_arguments(model, stopping, "plain" if is_hard else method, n_starts, trial_iterations)
+    variant = method if isinstance(method, Incremental | Stochastic) else IN_PARTS.get(str(method))
+    check_arguments(model, stopping, "plain" if is_hard or variant else method, n_starts, trial_iterations)
     check_numerics(numerics)
     rng, threads = generator(seed), checked_threads(n_threads)
     specification, panel = stated(model, data, inputs=inputs, time=time, series=series, values=values)
     check_start(specification, start)
     if is_hard and not has_scale(specification):
         raise InputError(NO_SCALE)
-    kind = HardProblem if is_hard else LeapingProblem if method == "em" else LinearGaussianProblem
-    problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics, threads)
+    problem: EMProblem[LinearGaussianSystem, Any]
+    if variant is not None:
+        problem = parted(specification, panel, data_scale(panel), numerics, threads)
+    else:
+        kind = HardProblem if is_hard else LeapingProblem if method == "em" else LinearGaussianProblem
+        problem = kind(specification, rows_of(panel, specification), data_scale(panel), numerics, threads)
     plain = shared_by_all(specification)
     first = started(specification, spread_over_series(specification, model.start(plain, panel)), start)
-    if n_starts == 1:
+    if n_starts == 1 and variant is None:
         em = run_em(problem, first, stopping=stopping, callback=callback, progress=progress, record_bound=record_bound)
     else:
         others = [spread_over_series(specification, model.random_start(plain, panel, rng)) for _ in range(n_starts - 1)]
@@ -105,6 +116,7 @@ def learn(
             progress=progress,
             record_bound=record_bound,
             trial_iterations=trial_iterations,
+            climb=run_em if variant is None else partial(variant.run, rng=rng),
         )
     em = _noted(em, specification, panel)
     if is_hard:
@@ -161,11 +173,11 @@ def check_arguments(model: Any, stopping: Any, method: Any, n_starts: Any, trial
             shown += ", which is no state space; fit each series by itself with fit"
         raise InputError(f"model: expected a model such as LocalLevel(), got {shown}")
     if method not in METHODS:
-        if isinstance(method, str) and method not in OF_LATENT_MODELS:
+        if isinstance(method, str) and method not in OTHER_VARIANTS:
             raise InputError(unknown_name("method", method, METHODS))
         raise InputError(
-            f"method: expected 'em' or 'plain' (or, of one fit, 'hard'), got {method!r}; other variants of EM are for "
-            "models that are no state space"
+            f"method: expected 'em' or 'plain' (or, of one fit, 'hard', 'incremental' or 'stochastic'), got "
+            f"{method!r}; other variants of EM are for models that are no state space"
         )
     check_run(stopping, n_starts, trial_iterations)
 
