@@ -9,6 +9,7 @@ from scipy import integrate, special, stats
 
 import kalman_em as kem
 from kalman_em.frames import to_panel
+from kalman_em.latent import variational_system_climb as climb
 from kalman_em.latent.variational_system_ahead import moved_on
 from kalman_em.latent.variational_system_bound import divergence, evidence_bound, expected_log_joint
 from kalman_em.latent.variational_system_climb import RATES, climbed, slope_of
@@ -346,6 +347,24 @@ def test_the_slope_is_that_of_the_bound_with_the_states_at_their_best(two_series
                 changed[index] = value[index] + step if "means" in name else value[index] * np.exp(step)
                 ends.append(height(replace(params, **{name: changed.reshape(np.shape(getattr(params, name)))})))
             assert next(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-5), name
+
+
+def test_the_climb_has_the_slope_of_the_bound_in_all_that_it_moves(two_series):
+    rows, prior = two_series
+    start = posterior(2, 3, seed=7)
+    start = best_precisions(start, sums_of(best_chain(start, rows, prior.offset), rows), prior)
+    search = climb._Search(
+        best_coefficients(start, sums_of(best_chain(start, rows, prior.offset), rows), prior), rows, prior
+    )
+    point = 0.2 * np.random.default_rng(0).normal(size=len(search.units))
+    assert len(point) == sum(search.sizes)
+    _, slope = search.cost(point)
+    for axis, move in enumerate(1e-5 * np.eye(len(point))):
+        difference = (search.cost(point + move)[0] - search.cost(point - move)[0]) / 2e-5
+        assert slope[axis] == pytest.approx(difference, rel=1e-5, abs=1e-5), axis
+    # What is at no distance is where it was.
+    for name, value in vars(search.placed(0.0 * point)).items():
+        np.testing.assert_allclose(value, getattr(search.base, name), rtol=1e-12, atol=1e-14)
 
 
 def test_the_climb_leaves_nothing_to_steps_that_creep():
