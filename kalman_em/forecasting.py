@@ -42,6 +42,8 @@ class Forecast:
         Means and covariances of the states at those rows.
     state_names : sequence of str of length d
         Names of the states.
+    note : str
+        What to know before it is believed, such as bands without width; shown with the forecast.
 
     Raises
     ------
@@ -69,10 +71,12 @@ class Forecast:
     state_means: Array
     state_covs: Array
     state_names: tuple[str, ...]
+    note: str = ""
 
     def __repr__(self) -> str:
         names = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
-        return f"Forecast({names}: {len(self.index)} rows, {self.index[0]} to {self.index[-1]}; see to_frame())"
+        note = f"; {self.note}" if self.note else ""
+        return f"Forecast({names}: {len(self.index)} rows, {self.index[0]} to {self.index[-1]}; see to_frame(){note})"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(str, self.names)))

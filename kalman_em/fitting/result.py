@@ -14,6 +14,7 @@ from kalman_em.arrays import frozen
 from kalman_em.em.result import EMIteration
 from kalman_em.em.stopping import DEFAULT_STOPPING, Stopping
 from kalman_em.fitting.ahead import drawn, forecasted
+from kalman_em.fitting.certainty import with_certainty
 from kalman_em.fitting.extending import extended, rows_of_frame
 from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
@@ -126,7 +127,8 @@ class Fit(Hindsight):
             ahead = self._forecast(quiet, one, steps, inputs, index, times, series)
             noise = noise_of_rows(self.specification, system, observation_cov, len(ahead.means))
             return replace(ahead, covs=frozen(ahead.covs + noise))
-        return self._forecast(system, one, steps, inputs, index, times, series)
+        ahead = self._forecast(system, one, steps, inputs, index, times, series)
+        return with_certainty(ahead, self.panel, self.em.stop_reason)
 
     def _forecast(
         self,

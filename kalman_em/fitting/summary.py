@@ -10,6 +10,7 @@ import pandas as pd
 
 from kalman_em.arrays import Array
 from kalman_em.em.result import EMResult
+from kalman_em.fitting.certainty import certainty
 from kalman_em.fitting.uncertainty import StandardErrors
 from kalman_em.inference.numerics import STANDARD
 from kalman_em.models.parameters import Parameters
@@ -79,6 +80,7 @@ def summarised(fitted: Summarised, errors: StandardErrors | None = None) -> Summ
         *_generalised(fitted.specification),
         *_about(errors),
         *_numerics(fitted),
+        *_certain(fitted),
         *_clock(fitted),
     ]
     return Summary("\n".join(lines))
@@ -91,6 +93,11 @@ def _clock(fitted: Summarised) -> list[str]:
     counted = all(isinstance(one.index, pd.RangeIndex) and one.index.start == 0 for one in fitted.panel)
     unit = getattr(fitted.model, "time_unit", "s")
     return wrapped(f"Time: the rows came without time stamps and count as 1 {unit} apart.") if counted else []
+
+
+def _certain(fitted: Summarised) -> list[str]:
+    said = certainty(fitted.specification, fitted.em.params, fitted.panel)
+    return wrapped(f"Forecasts: {said}.") if said else []
 
 
 def _numerics(fitted: Summarised) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kalman_em.arrays import array_key, as_floats
 from kalman_em.dynamics import Dynamics, Noise
-from kalman_em.em.forms import Diffuse, Full, Isotropic, check_initial_forms, checked_covariance_form
+from kalman_em.em.forms import Diffuse, Full, Isotropic, check_initial_forms, checked_covariance_form, coefficient_form
 from kalman_em.errors import InputError
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.motion import (
@@ -32,7 +32,7 @@ from kalman_em.systems import LinearGaussianSystem
 class ContinuousTime:
     """A state that follows a linear stochastic differential equation, seen through noise at any times.
 
-    .. math:: dx = A x\\, dt + L\\, dW, \\quad y(t) = H x(t) + v, \\; v \\sim N(0, R)
+    .. math:: dx = A x\\, dt + L\\, dW, \\quad y(t) = H x(t) + d + v, \\; v \\sim N(0, R)
 
     Over a gap t the state moves by F(t) = exp(A t) and the noise Q(t), the integral of exp(A s) L Σ L' exp(A s)' over s
     from 0 to t, both exact for any gap. Σ, the spectral density of dW, is learnt.
@@ -49,6 +49,8 @@ class ContinuousTime:
         Σ, shape (r, r), in the square of the state's unit per time where L has entries of 1.
     observation_cov : form, default Full()
         R, shape (p, p).
+    observation_offset : form of shape (p,), optional
+        d, what the sensors add: stated, or learnt where the start of the states does not hide it. None for nothing.
     initial_cov, initial_mean : form
         Of the state at the first row of each series; nothing is known by default, exactly.
     state_names : sequence of str, optional
@@ -89,6 +91,7 @@ class ContinuousTime:
     observation_matrix: Any
     spectral_density: Any = field(default_factory=Full, kw_only=True)
     observation_cov: Any = field(default_factory=Full, kw_only=True)
+    observation_offset: Any = field(default=None, kw_only=True)
     initial_cov: Any = field(default_factory=Diffuse, kw_only=True)
     initial_mean: Any = field(default=None, kw_only=True)
     state_names: Any = field(default=None, kw_only=True)
@@ -102,6 +105,8 @@ class ContinuousTime:
             raise InputError(f"observation_matrix: expected shape (p, {d}), got {self.observation_matrix.shape}")
         for name in ("spectral_density", "observation_cov"):
             checked_covariance_form(getattr(self, name), name)
+        if self.observation_offset is not None:
+            coefficient_form(self.observation_offset, "observation_offset")
         check_initial_forms(self.initial_mean, self.initial_cov)
         check_time_unit(self.time_unit)
         if self.state_names is not None:
@@ -154,6 +159,7 @@ class ContinuousTime:
             state_names=self.state_names or [f"x{i + 1}" for i in range(len(self.drift))],
             initial_mean=self.initial_mean,
             initial_cov=self.initial_cov,
+            observation_offset=self.observation_offset,
         )
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:

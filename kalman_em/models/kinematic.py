@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kalman_em.dynamics import Dynamics, Noise
-from kalman_em.em.forms import Diagonal, Diffuse, Isotropic, check_initial_forms, checked_covariance_form
+from kalman_em.em.forms import (
+    Diagonal,
+    Diffuse,
+    Isotropic,
+    check_initial_forms,
+    checked_covariance_form,
+    coefficient_form,
+)
 from kalman_em.errors import InputError
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.measuring import check_columns, forms_of, seen_by, sensors_of
@@ -39,6 +46,7 @@ class Kinematic:
     dim: int
     observation_cov: Any
     measured: Any
+    observation_offset: Any
     initial_cov: Any
     initial_mean: Any
     time_unit: str
@@ -47,6 +55,8 @@ class Kinematic:
         if isinstance(self.dim, bool) or self.dim not in (1, 2, 3):
             raise InputError(f"dim: expected 1, 2 or 3, got {self.dim!r}")
         checked_covariance_form(self._density_form, self.density_name)
+        if self.observation_offset is not None:
+            coefficient_form(self.observation_offset, "observation_offset")
         check_initial_forms(self.initial_mean, self.initial_cov)
         check_time_unit(self.time_unit)
         sensors = sensors_of(self.measured, self.quantities)
@@ -106,6 +116,7 @@ class Kinematic:
             initial_mean=self.initial_mean,
             initial_cov=self.initial_cov,
             rates=dict.fromkeys(self.rates, "time constant"),
+            observation_offset=self.observation_offset,
         )
 
     def first_dynamics(self, panel: Panel) -> Dynamics:
@@ -148,6 +159,9 @@ class RandomWalk(Kinematic):
         R of each sensor.
     measured : "position", or a mapping from sensors to it
         The columns of the data: axis after axis, and with several sensors sensor after sensor; NaN where one is silent.
+    observation_offset : form of shape (p,), optional
+        What the columns add to the motion, column by column: stated, or learnt where the start of the states does not
+        hide it, as that of a second sensor, ``Partly([0.0, 0.0], free=[False, True])``. None for nothing.
     initial_cov, initial_mean : form
         Of the state at the first row of each track; nothing is known by default, exactly.
     time_unit : {"s", "min", "h", "D", "W", "ms", "us", "ns"}
@@ -177,6 +191,7 @@ class RandomWalk(Kinematic):
     velocity_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
     measured: Any = "position"
+    observation_offset: Any = None
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     time_unit: str = "s"
@@ -241,6 +256,7 @@ class ConstantVelocity(Kinematic):
     acceleration_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
     measured: Any = "position"
+    observation_offset: Any = None
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     time_unit: str = "s"
@@ -259,7 +275,7 @@ class ConstantAcceleration(Kinematic):
         Number of axes.
     jerk_density : form, default Isotropic()
         q, shape (dim, dim): the spectral density of the jerk in value² / time⁵.
-    observation_cov, measured, initial_cov, initial_mean, time_unit
+    observation_cov, measured, observation_offset, initial_cov, initial_mean, time_unit
         As in `ConstantVelocity`; "acceleration" can be measured too.
 
     Raises
@@ -285,6 +301,7 @@ class ConstantAcceleration(Kinematic):
     jerk_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
     measured: Any = "position"
+    observation_offset: Any = None
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     time_unit: str = "s"

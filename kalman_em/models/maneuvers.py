@@ -97,7 +97,7 @@ class CorrelatedRandomWalk(Decaying):
         Number of axes.
     acceleration_density : form, default Isotropic()
         q, shape (dim, dim): the spectral density of dW in value² / time³.
-    observation_cov, measured, initial_cov, initial_mean, time_unit
+    observation_cov, measured, observation_offset, initial_cov, initial_mean, time_unit
         As in `ConstantVelocity`.
 
     Raises
@@ -126,6 +126,7 @@ class CorrelatedRandomWalk(Decaying):
     acceleration_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
     measured: Any = "position"
+    observation_offset: Any = None
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     time_unit: str = "s"
@@ -150,7 +151,7 @@ class Singer(Decaying):
         Number of axes.
     jerk_density : form, default Isotropic()
         q, shape (dim, dim): the spectral density of dW in value² / time⁵.
-    observation_cov, measured, initial_cov, initial_mean, time_unit
+    observation_cov, measured, observation_offset, initial_cov, initial_mean, time_unit
         As in `ConstantAcceleration`.
 
     Raises
@@ -179,6 +180,7 @@ class Singer(Decaying):
     jerk_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
     measured: Any = "position"
+    observation_offset: Any = None
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     time_unit: str = "s"
@@ -197,7 +199,7 @@ class CoordinatedTurn(Kinematic):
         ω in radians per unit of time, positive from x towards y.
     acceleration_density : form, default Isotropic()
         Shape (2, 2): the spectral density of the acceleration in value² / time³.
-    observation_cov, measured, initial_cov, initial_mean, time_unit
+    observation_cov, measured, observation_offset, initial_cov, initial_mean, time_unit
         As in `ConstantVelocity` with `dim` 2.
 
     Raises
@@ -229,6 +231,7 @@ class CoordinatedTurn(Kinematic):
     acceleration_density: Any = field(default_factory=Isotropic)
     observation_cov: Any = field(default_factory=Diagonal)
     measured: Any = "position"
+    observation_offset: Any = None
     initial_cov: Any = field(default_factory=Diffuse)
     initial_mean: Any = None
     time_unit: str = "s"

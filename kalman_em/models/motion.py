@@ -20,6 +20,7 @@ from kalman_em.models.initial_state import initial_state
 from kalman_em.models.profile import scattered
 from kalman_em.models.rate import Rate
 from kalman_em.models.scale import data_scale
+from kalman_em.models.sensor_offsets import check_told_from_start, with_best_offsets
 from kalman_em.models.slots import Slot
 from kalman_em.models.specification import Specification
 from kalman_em.observations import Panel
@@ -97,6 +98,7 @@ def moving_specification(
     rates: Mapping[Rate, str] | None = None,
     is_shared: bool = False,
     components: Mapping[str, slice] | None = None,
+    observation_offset: Any = None,
 ) -> Specification:
     """Return the specification of a motion over the gaps of `panel`.
 
@@ -104,12 +106,13 @@ def moving_specification(
     of its drift that are learnt, and the kind of `Slot` that tells of each. With `is_shared` the form of pooled noises
     is that of one of them over the axes, which all share; else that of all of them, a multiple of the identity.
     `components` name the states
-    of the parts of a sum.
+    of the parts of a sum. `observation_offset` is the form of what the columns add to the states, none by default.
 
     Raises
     ------
     InputError
-        If the data have inputs or another number of columns, or a form does not fit.
+        If the data have inputs or another number of columns, a form does not fit, or an offset is learnt that the
+        start of the states hides.
     """
     if panel.input_dim:
         raise InputError("inputs: expected none, because this model has no input matrix; LinearGaussian has")
@@ -133,8 +136,10 @@ def moving_specification(
         initial_mean = Full() if has_others else Fixed(0.0)
     if has_others:
         slots |= {name: Slot(name) for name in ("initial_mean", "initial_cov")}
+    if observation_offset is not None:
+        slots["observation_offset"] = Slot("observation_offset")
     parts = [(part.form, len(part.rows)) for part in seen]
-    return Specification(
+    specification = Specification(
         state_dim=dynamics.state_dim,
         obs_dim=len(H),
         input_dim=0,
@@ -143,7 +148,7 @@ def moving_specification(
             "transition_offset": Fixed(0.0),
             "transition_cov": blocks[0][0] if len(blocks) == 1 else BlockDiagonal(blocks),
             "observation_matrix": Fixed(H),
-            "observation_offset": Fixed(0.0),
+            "observation_offset": Fixed(0.0) if observation_offset is None else observation_offset,
             "observation_cov": parts[0][0] if len(parts) == 1 else BlockDiagonal(parts),
             "initial_mean": initial_mean,
             "initial_cov": initial_cov,
@@ -156,6 +161,8 @@ def moving_specification(
         rates=tuple(rates or ()),
         components=dict(components or {}),
     )
+    check_told_from_start(specification, dynamics)
+    return specification
 
 
 def _rate_slots(rates: Mapping[Rate, str]) -> dict[str, Slot]:
@@ -209,19 +216,33 @@ def moving_start(specification: Specification, panel: Panel, tried: Sequence[flo
     noise = np.where(noise > 0.0, noise, _roughness(panel))
     window = _window(panel)
     sources = _sources(specification, panel, noise)
+    offset = _first_offset(specification, panel, noise, sources)
     best, height = None, -np.inf
     for ratios in (
         product(tried, repeat=len(sources)) if len(sources) <= 2 else ((ratio,) * len(sources) for ratio in tried)
     ):
         Q = sum(ratio * source for ratio, source in zip(ratios, sources, strict=True))
-        values = _values(specification, panel, np.diag(noise), Q)
+        values = _values(specification, panel, np.diag(noise), Q) | offset
         found = _profiled(specification, values, window, learns_noise)
         if found is not None and found[0] > height:
             height, scale = found
             best = {n: v * scale if n.endswith("_cov") else v for n, v in values.items()}
     if best is None:
-        best = _values(specification, panel, np.diag(noise), sum(1e-2 * source for source in sources))
-    return specification.projected(best)
+        best = _values(specification, panel, np.diag(noise), sum(1e-2 * source for source in sources)) | offset
+    return with_best_offsets(specification, panel, specification.projected(best))
+
+
+def _first_offset(
+    specification: Specification, panel: Panel, noise: Array, sources: Sequence[Array]
+) -> dict[str, Array]:
+    """Return the offsets that are learnt as they are best where every noise of the states is as large as R."""
+    values = _values(specification, panel, np.diag(noise), sum(sources))
+    try:
+        system = with_best_offsets(specification, panel, specification.projected(values))
+    except NumericalError:
+        return {}
+    assert system.observation_offset is not None  # the system fills it in
+    return {"observation_offset": system.observation_offset}
 
 
 def at_rates(specification: Specification, values: Mapping[Rate, float]) -> Specification:
@@ -276,6 +297,7 @@ def _values(specification: Specification, panel: Panel, R: Array, Q: Any) -> dic
     spread = np.square(data_scale(panel))
     return {
         "observation_cov": R,
+        "observation_offset": np.zeros(panel.obs_dim),
         "transition_cov": Q,
         "initial_mean": inverse @ first,
         "initial_cov": inverse @ np.diag(spread) @ inverse.T + np.eye(d) * float(np.mean(spread)),
