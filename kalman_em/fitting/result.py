@@ -18,11 +18,13 @@ from kalman_em.fitting.certainty import with_certainty
 from kalman_em.fitting.extending import extended, rows_of_frame
 from kalman_em.fitting.hindsight import Hindsight
 from kalman_em.fitting.in_time import drawn_in_time, extended_in_time, forecasted_in_time
+from kalman_em.fitting.latent.series_stream import SeriesStream
 from kalman_em.fitting.learning import learn
 from kalman_em.fitting.lengthening import lengthened
 from kalman_em.fitting.reported import check_known_elsewhere, check_n_steps, check_reports, noise_of_rows
 from kalman_em.fitting.rereading import read_like
 from kalman_em.fitting.starting import values_for
+from kalman_em.fitting.streaming import streamed
 from kalman_em.fitting.summary import Summary, in_short, summarised
 from kalman_em.forecasting import Forecast
 from kalman_em.inference.kalman import rts_smoother
@@ -258,6 +260,33 @@ class Fit(Hindsight):
         check_reports(specification, panel)
         em = replace(self.em, params=system)
         return Fit(model=model, specification=specification, panel=panel, em=em, numerics=self.numerics)
+
+    def stream(self, exponent: float = 0.6) -> SeriesStream:
+        """Return a stream that goes on learning from here, series by series, and keeps none: see `SeriesStream`.
+
+        Parameters
+        ----------
+        exponent : float
+            Above 0.5, at most 1: of the steps γ = (m / n)^exponent; smaller ones forget sooner.
+
+        Raises
+        ------
+        InputError
+            If `exponent` is out of its range, or the sums of series do not add up, as for `method="stochastic"`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import kalman_em as kem
+        >>> rng = np.random.default_rng(0)
+        >>> draw = lambda: np.cumsum(rng.normal(size=50)) + 2.0 * rng.normal(size=50)
+        >>> stream = kem.fit(kem.LocalLevel(), draw()).stream()
+        >>> for _ in range(60):
+        ...     stream = stream.partial_fit(draw())
+        >>> stream.n_series, stream.params.observation_cov.round().tolist()
+        (61, [[4.0]])
+        """
+        return streamed(self, exponent)
 
     def refit(
         self,

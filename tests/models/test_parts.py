@@ -124,3 +124,20 @@ WAVES = kem.Panel([kem.Observations(wave(np.arange(20.0))[:, None]) for wave in 
 def test_what_does_not_add_up_is_refused_with_its_reason(model, data, said):
     with pytest.raises(kem.InputError, match=said):
         kem.fit(model, data, method="stochastic", seed=0)
+
+
+def test_a_stream_of_series_comes_to_what_all_of_them_say():
+    panel = panel_of(60, seed=2)
+    first, rest = kem.Panel(panel.series[:6]), panel.series[6:]
+    stream = kem.fit(MODEL, first, stopping=kem.Stopping(max_iterations=20)).stream()
+    for k in range(0, len(rest), 6):
+        stream = stream.partial_fit(kem.Panel(rest[k : k + 6]))
+    assert (stream.n_series, stream.n_batches) == (60, 9)
+    exact = kem.fit(MODEL, panel, stopping=kem.Stopping(max_iterations=100))
+    problem = laid_out(panel)[1]
+    n_rows = sum(one.n_steps for one in panel)
+    at = {name: value for name, value in stream.params.items() if name in exact.params}
+    reached = problem.e_step(exact.system.replaced(**at))[1]
+    assert (exact.log_likelihood - reached) / n_rows < 0.01
+    with pytest.raises(kem.InputError, match="exponent: expected a number above"):
+        kem.fit(kem.LocalLevel(), np.arange(9.0) ** 2).stream(0.5)

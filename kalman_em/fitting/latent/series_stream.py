@@ -1,4 +1,4 @@
-"""A hidden Markov model that goes on learning from a stream of series: online EM, series by series, keeping none."""
+"""Learning that goes on with a stream of series, of a hidden Markov model or a state space: online EM, keeping none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SeriesStreamed(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeriesStream:
-    """Where online EM stands after some batches of series; `HMMFit.stream` begins one.
+    """Where online EM stands after some batches of series; `HMMFit.stream` and `Fit.stream` begin one.
 
     After a batch the expectations per series s and the parameters are
 
@@ -81,7 +81,7 @@ class SeriesStream:
         InputError
             If `data` cannot be read, has other columns or skips steps.
         NumericalError
-            If a regime has collapsed or lost its rows.
+            If a regime or a noise has collapsed, or a regime lost its rows.
         """
         panel = self.read(data)
         fresh, _ = self.problem.seeing(panel).e_step(self.latest)
