@@ -68,3 +68,46 @@ def stretched(points: Sequence[Array], longest: float) -> Array:
     length = -float(np.linalg.norm(step)) / size if size > 0.0 else -longest
     length = min(max(length, -longest), -1.0)
     return first - 2.0 * length * step + length**2 * bend
+
+
+def extrapolated_each(points: Array) -> Array:
+    """Return `extrapolated` of each of N sequences, points (N, L, n).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> halving = np.array([[[3.0 + 0.5**k], [1.0 - 0.9**k]] for k in range(5)]).transpose(1, 0, 2)
+    >>> extrapolated_each(halving).round(6).tolist()
+    [[3.0], [1.0]]
+    """
+    steps = np.diff(points, axis=1)
+    bends = np.diff(steps, axis=1)
+    size = np.linalg.norm(bends, axis=2)
+    size = np.where(size > 0.0, size, 1.0)
+    left, values, right = np.linalg.svd(np.swapaxes(bends / size[:, :, None], 1, 2), full_matrices=False)
+    kept = values > 1e-12 * values[:, :1]
+    inverse = np.where(kept, 1.0 / np.where(kept, values, 1.0), 0.0)
+    along = inverse * (np.swapaxes(left, 1, 2) @ -steps[:, -1, :, None])[:, :, 0]
+    weights = (np.swapaxes(right, 1, 2) @ along[:, :, None])[:, :, 0] / size
+    result: Array = points[:, -1] + (weights[:, None, :] @ steps[:, 1:])[:, 0]
+    return result
+
+
+def stretched_each(points: Array, longest: float) -> Array:
+    """Return `stretched` of each of N sequences, points (N, L, n).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> halving = np.array([[[3.0 + 0.5**k] for k in range(3)]])
+    >>> stretched_each(halving, longest=100.0).tolist()
+    [[3.0]]
+    """
+    first, second, third = points[:, -3], points[:, -2], points[:, -1]
+    step, bend = second - first, third - 2.0 * second + first
+    size = np.linalg.norm(bend, axis=1)
+    far = size <= 0.0
+    length = np.where(far, -longest, -np.linalg.norm(step, axis=1) / np.where(far, 1.0, size))
+    length = np.clip(length, -longest, -1.0)[:, None]
+    result: Array = first - 2.0 * length * step + length**2 * bend
+    return result

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kalman_em.em.loop import climb_on, run_em
+from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import Stopping
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.fitting.learning import Learnt, learn, stated
@@ -94,33 +95,33 @@ def learn_together(
 ) -> list[Learning]:
     """Return what every series came to; `told` is called with numbers of series that are over.
 
-    The fits are those of `learn` on each series alone. What short series do one by one, mostly in Python, is done while
-    `interpreter` is held, a lock that all threads have in common: side by side they would take twice the time.
+    The fits are those of `learn` on each series alone. What needs a short series for itself, mostly in Python, is done
+    while `interpreter` is held, a lock that all threads have in common: side by side they would take twice the time.
     """
     turn = interpreter if interpreter is not None and max(one.n_steps for one in series) < SHORT else nullcontext()
     results: list[Learning | None] = [None] * len(series)
-    with turn:
-        laid: list[Laid] = []
-        specifications: dict[Sequence[str], Specification] = {}
-        for position, (key, one) in enumerate(zip(keys, series, strict=True)):
-            panel = Panel((one,), keys=(key,))
-            if settings.n_starts == 1:
-                try:
-                    laid.append(_laid(settings.model, specifications, position, panel))
-                    continue
-                except ERRORS as error:
-                    results[position] = _reason(error)
-            else:
+    laid: list[Laid] = []
+    specifications: dict[Sequence[str], Specification] = {}
+    for position, (key, one) in enumerate(zip(keys, series, strict=True)):
+        panel = Panel((one,), keys=(key,))
+        if settings.n_starts == 1:
+            try:
+                laid.append(_laid(settings.model, specifications, position, panel))
+                continue
+            except ERRORS as error:
+                results[position] = _reason(error)
+        else:
+            with turn:
                 results[position] = _alone(settings, panel)
-            told(1)
-        begun: list[Begun] = []
-        for part in _parts(laid):
-            for each, first in zip(part, _started(settings, part), strict=True):
-                if isinstance(first, str):
-                    results[each.position] = first
-                    told(1)
-                else:
-                    begun.append(Begun(each.position, each.specification, each.panel, first))
+        told(1)
+    begun: list[Begun] = []
+    for part in _parts(laid):
+        for each, first in zip(part, _started(settings, part, turn), strict=True):
+            if isinstance(first, str):
+                results[each.position] = first
+                told(1)
+            else:
+                begun.append(Begun(each.position, each.specification, each.panel, first))
     # Factors are not stacked: each series climbs by itself.
     for group in [[one] for one in begun] if settings.numerics == SQUARE_ROOT else _alike(begun):
         for each, learnt in zip(group, _group(settings, group, told, turn), strict=True):
@@ -148,20 +149,23 @@ def _parts(laid: Sequence[Laid]) -> Iterator[list[Laid]]:
         yield from (group[part] for part in parts_at_hand([one.size for one in group]))
 
 
-def _started(settings: Settings, part: Sequence[Laid]) -> list[LinearGaussianSystem | str]:
+def _started(
+    settings: Settings, part: Sequence[Laid], turn: AbstractContextManager[Any]
+) -> list[LinearGaussianSystem | str]:
     """Return where the climb of every series starts, or why it cannot."""
     model, specification = settings.model, part[0].specification
     together = None
     if len(part) > 1 and isinstance(model, StartsEach):
         together = model.starts(specification, Panel(tuple(one.panel.series[0] for one in part)))
     found: list[LinearGaussianSystem | str] = []
-    for k, one in enumerate(part):
-        try:
-            check_start(specification, settings.start)
-            base = model.start(specification, one.panel) if together is None else together[k]
-            found.append(started(specification, base, settings.start))
-        except ERRORS as error:
-            found.append(_reason(error))
+    with turn if together is None else nullcontext():
+        for k, one in enumerate(part):
+            try:
+                check_start(specification, settings.start)
+                base = model.start(specification, one.panel) if together is None else together[k]
+                found.append(started(specification, base, settings.start))
+            except ERRORS as error:
+                found.append(_reason(error))
     return found
 
 
@@ -203,41 +207,50 @@ def _same(left: Any, right: Any) -> bool:
 def _group(
     settings: Settings, group: Sequence[Begun], told: Callable[[int], object], turn: AbstractContextManager[Any]
 ) -> list[Learning]:
-    """Return what the series of one group came to; what is not climbing together is done while `turn` is held."""
+    """Return what the series of one group came to; what one of them does by itself is done while `turn` is held."""
     if len(group) == 1:
         with turn:
             result = _climbed_alone(settings, group[0])
         told(1)
         return [result]
     first = group[0]
-    with turn:
-        problems = [_problem(settings, one) for one in group]
-        led = [with_leading_rows(one.panel, one.specification).series[0] for one in group]
-        rows = stack_rows(led, problems[0].rows.n_leading)
+    own = _problem(settings, first)
+    led = [with_leading_rows(one.panel, one.specification).series[0] for one in group]
     problem = StackProblem(
         first.specification,
-        StackedRows.of(rows),
-        np.stack([one.scale for one in problems]),
-        moves_mean=problems[0].sets_initial_mean,
+        StackedRows.of(stack_rows(led, own.rows.n_leading)),
+        np.stack([data_scale(one.panel) for one in group]),
+        moves_mean=own.sets_initial_mean,
         watched=settings.numerics == AUTO,
     )
     outcomes = climb_together(
         problem, stacked([one.start for one in group]), settings.stopping, leaps=settings.method == "em", told=told
     )
     found: list[Learning] = []
-    with turn:
-        for one, own, outcome in zip(group, problems, outcomes, strict=True):
-            if isinstance(outcome, Handed):
-                outcome = climb_on(
-                    own, outcome.history, outcome.trail, stopping=settings.stopping, is_at_end=outcome.is_at_end
-                )
-            if outcome is None:
-                told(1)
+    for one, outcome in zip(group, outcomes, strict=True):
+        # The layout of the first stands for all: one specification in memory, not one a series.
+        if outcome is None:
+            told(1)
+            with turn:
                 found.append(_climbed_alone(settings, one))
-            else:
-                # The layout of the first stands for all: one specification in memory, not one a series.
-                found.append(Learnt.by(first.specification, one.panel, outcome, settings.numerics))
+        elif isinstance(outcome, Handed):
+            with turn:
+                found.append(
+                    Learnt.by(first.specification, one.panel, _climbed_on(settings, one, outcome), settings.numerics)
+                )
+        else:
+            found.append(Learnt.by(first.specification, one.panel, outcome, settings.numerics))
     return found
+
+
+def _climbed_on(settings: Settings, one: Begun, handed: Handed) -> EMResult[LinearGaussianSystem]:
+    return climb_on(
+        _problem(settings, one),
+        handed.history,
+        handed.trail,
+        stopping=settings.stopping,
+        is_at_end=handed.is_at_end,
+    )
 
 
 def _problem(settings: Settings, one: Begun) -> LinearGaussianProblem:

@@ -180,6 +180,16 @@ def log_likelihood_of(laid: SystemRows, rows: Rows, *, watched: bool = False) ->
     NumericalError
         If an observation is impossible under the system, or the log-likelihood is not finite.
     """
+    found, lost = log_likelihoods_of(laid, rows)
+    if watched and lost.any():
+        raise LostDigits("rounding has taken too many digits of a filtered covariance")
+    total = float(found.sum())
+    # The pass that keeps every row says where it went wrong.
+    return total if np.isfinite(total) else float(filter_all(laid, rows).log_likelihoods.sum())
+
+
+def log_likelihoods_of(laid: SystemRows, rows: Rows) -> tuple[Array, IntArray]:
+    """Return the log-likelihood of each series (N,), whatever comes out, and 1 for one that lost too many digits."""
     reduced = reduce_rows(laid, rows.values, laid.observation_offset)
     d = laid.state_dim
     covs, log_likelihoods = np.empty((2, 2, d, d)), np.zeros(rows.n_series)
@@ -188,11 +198,7 @@ def log_likelihood_of(laid: SystemRows, rows: Rows, *, watched: bool = False) ->
         means[0], covs[0], means[1], covs[1], index, np.zeros((0, d, d)), np.zeros(rows.n_rows, dtype=np.int16)
     )
     *_, lost = _run(laid, rows.starts, reduced, arrays, log_likelihoods, freezes=True, keeps=False)
-    if watched and lost.any():
-        raise LostDigits("rounding has taken too many digits of a filtered covariance")
-    total = float(log_likelihoods.sum())
-    # The pass that keeps every row says where it went wrong.
-    return total if np.isfinite(total) else float(filter_all(laid, rows).log_likelihoods.sum())
+    return log_likelihoods, lost
 
 
 def _run(

@@ -11,7 +11,13 @@ import numpy as np
 
 from kalman_em.arrays import Array, BoolArray, IntArray, Table, frozen
 from kalman_em.inference.backward import RESOLVED
-from kalman_em.inference.filtering import FilteredRows, filter_unchecked, space_back, transitions_of
+from kalman_em.inference.filtering import (
+    FilteredRows,
+    filter_unchecked,
+    log_likelihoods_of,
+    space_back,
+    transitions_of,
+)
 from kalman_em.inference.gains import FACTORS_LEFT, HAS_LOST
 from kalman_em.inference.kernel_arrays import nothing_smoothed, spreads_space
 from kalman_em.inference.regression_sums import (
@@ -98,6 +104,12 @@ def stacked(systems: Sequence[LinearGaussianSystem]) -> SystemStack:
     return SystemStack(
         **{name: np.stack([getattr(one, name) for one in systems]) for name in PARAMETERS}, like=systems[0]
     )
+
+
+def joined(stacks: Sequence[SystemStack]) -> SystemStack:
+    """Return the systems of several stacks of one specification as one."""
+    parts = {name: np.concatenate([getattr(one, name) for one in stacks]) for name in PARAMETERS}
+    return SystemStack(**parts, like=stacks[0].like)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +264,17 @@ def expect_stack(stack: SystemStack, over: StackedRows, *, watched: bool = False
         log_likelihoods=log_likelihoods,
         troubled=troubled,
     )
+
+
+def likelihoods_each(stack: SystemStack, over: StackedRows) -> Array:
+    """Return the log-likelihood of each series (N,) with its own system, nothing else kept.
+
+    -inf where it cannot be computed, NaN where rounding has taken too many of its digits.
+    """
+    with np.errstate(all="ignore"):
+        found, lost = log_likelihoods_of(lay_stack(stack, over), over.rows)
+    result: Array = np.where(lost == 1, np.nan, np.where(np.isfinite(found), found, -np.inf))
+    return result
 
 
 def _failed(filtered: FilteredRows, log_likelihoods: Array, starts: IntArray) -> BoolArray:

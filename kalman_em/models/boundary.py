@@ -140,8 +140,8 @@ def without_near_zeros(
         if not _is_tried(specification, name):
             continue
         every = _tied_in(specification.noise(name), specification.shape(name)[0])
-        directions = [Direction(name, positions, name, entry) for entry, positions in every]
-        for direction in _directions(specification, name, system) if goes_on else directions:
+        everywhere = [Direction(name, positions, name, entry) for entry, positions in every]
+        for direction in directions(specification, name, system) if goes_on else everywhere:
             zero = _with(specification, system, direction, 0.0)
             if zero is None or direction.variance(getattr(system, name)) <= 0.0:
                 continue
@@ -165,7 +165,7 @@ def _height(height: Height, system: LinearGaussianSystem) -> float:
 def _zeros(specification: Specification, system: LinearGaussianSystem) -> Iterator[Direction]:
     for name in ("transition_cov", "observation_cov"):
         if _is_tried(specification, name):
-            for direction in _directions(specification, name, system):
+            for direction in directions(specification, name, system):
                 if direction.variance(getattr(system, name)) == 0.0:
                     yield direction
 
@@ -193,7 +193,7 @@ def _candidates(
     for name in ("transition_cov", "observation_cov"):
         if not _is_tried(specification, name):
             continue
-        for direction in _directions(specification, name, system):
+        for direction in directions(specification, name, system):
             old, new = direction.variance(getattr(before, name)), direction.variance(getattr(system, name))
             if old > 0.0 and new > 0.0 and 0.0 < 1.0 - new / old < QUICK:
                 yield 1.0 - new / old, direction
@@ -203,7 +203,7 @@ def _is_tried(specification: Specification, name: str) -> bool:
     return specification.is_free(name) and not specification.noise(name).varies
 
 
-def _directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
+def directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
     """Yield the coordinates that lose nothing without noise: a row of H or F with free entries could never move again.
 
     Offsets, input coefficients and loadings can: see `kalman_em.models.means`, `kalman_em.models.silent_loadings`.

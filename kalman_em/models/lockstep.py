@@ -19,7 +19,8 @@ from kalman_em.em.result import EMResult
 from kalman_em.em.stopping import STEP_ROUNDING, Stopping, StopReason
 from kalman_em.em.stopping_each import are_met, have_fallen
 from kalman_em.inference.regression_sums import RegressionMoments
-from kalman_em.inference.stacks import PARAMETERS, StackedRows, StackExpectations, SystemStack, expect_stack
+from kalman_em.inference.stacks import PARAMETERS, StackedRows, StackExpectations, SystemStack, expect_stack, joined
+from kalman_em.models.leaps_each import are_over, can_leap_together
 from kalman_em.models.specification import Specification
 from kalman_em.models.stacked_judgement import changes_each, degenerate_each
 from kalman_em.models.stacked_m_step import StackedMStep
@@ -57,6 +58,15 @@ class StackProblem:
     watched: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class _Met:
+    """Series that met the criteria at one iteration: their positions, their latest systems and their histories."""
+
+    positions: IntArray
+    trail: list[SystemStack]
+    histories: list[History[LinearGaussianSystem]]
+
+
 Outcome = EMResult[LinearGaussianSystem] | Handed | None
 
 
@@ -75,6 +85,7 @@ def climb_together(
     climb = _Climb(problem, start, stopping, leaps)
     while climb.is_going:
         told(climb.advance())
+    climb.end_the_met()
     return climb.outcomes
 
 
@@ -105,6 +116,7 @@ class _Climb:
         self.active, self.live = np.arange(n), np.ones(n, dtype=bool)
         self.outcomes: list[Outcome] = [None] * n
         self.trail: deque[SystemStack] = deque([start], maxlen=TRAIL)
+        self.met: list[_Met] = []
         self.n_iterations = 0
         self.expectations = expect_stack(start, self.over, watched=problem.watched)
         first = self.expectations.log_likelihoods
@@ -169,7 +181,10 @@ class _Climb:
         with np.errstate(invalid="ignore"):
             met = are_met(self.stopping, seen, changes)
         is_last = n >= self.stopping.max_iterations
-        for k in np.flatnonzero(self.live & (degenerate | fallen | met | is_last)).tolist():
+        over = self.live & (degenerate | fallen | met | is_last)
+        if self.leaps and not is_last:
+            self._leave_met(np.flatnonzero(over & met & ~degenerate & ~fallen))
+        for k in np.flatnonzero(over & self.live).tolist():
             if degenerate[k]:
                 reason = StopReason.degenerate_covariance
             elif fallen[k] and self.problem.watched:
@@ -180,13 +195,39 @@ class _Climb:
                 reason = StopReason.objective_fell
             else:
                 reason = StopReason.converged if met[k] else StopReason.max_iterations
-            if reason is StopReason.converged and self.leaps and not is_last:
-                self._leave(k, self._handed(k, is_at_end=True))
-            else:
-                self._leave(k, self._history(k).result(reason))
+            self._leave(k, self._history(k).result(reason))
         if self.leaps and n >= LEAP_AFTER:
             for k in np.flatnonzero(self.live).tolist():
                 self._leave(k, self._handed(k, is_at_end=False))
+
+    def _leave_met(self, chosen: IntArray) -> None:
+        """Let series leave that have met the criteria: what leaps find there is asked of all together, at the end."""
+        if not len(chosen):
+            return
+        trail = [stack.at(chosen) for stack in self.trail]
+        self.met.append(_Met(self.active[chosen], trail, [self._history(k) for k in chosen.tolist()]))
+        self.live[chosen] = False
+
+    def end_the_met(self) -> None:
+        """Say how the climbs ended that have met the criteria: over, or for the ordinary loop to leap on from."""
+        specification = self.problem.specification
+        can_leap = can_leap_together(specification)
+        whole = [one for one in self.met if can_leap and len(one.trail) == TRAIL]
+        settled: set[int] = set()
+        if whole:
+            positions = np.concatenate([one.positions for one in whole])
+            order = np.argsort(positions)
+            trail = [joined([one.trail[step] for one in whole]).at(order) for step in range(TRAIL)]
+            kept = np.zeros(len(self.outcomes), dtype=bool)
+            kept[positions] = True
+            settled = set(positions[order][are_over(specification, trail, self.problem.over.at(kept))].tolist())
+        for one in self.met:
+            for place, (k, history) in enumerate(zip(one.positions.tolist(), one.histories, strict=True)):
+                if k in settled:
+                    self.outcomes[k] = history.result(StopReason.converged)
+                else:
+                    trail_of = tuple(stack[place] for stack in one.trail)
+                    self.outcomes[k] = Handed(trail_of[-1], history.log_likelihoods[-1], history, trail_of, True)
 
     def _leave(self, k: int, outcome: Outcome) -> None:
         self.outcomes[self.active[k]] = outcome

@@ -11,12 +11,11 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray, IntArray, Table, frozen
 from kalman_em.em.forms import LowRank
 from kalman_em.inference.filtering import FilteredRows, filter_unchecked
-from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.rows import Rows, SystemRows, stack_rows
 from kalman_em.inference.stacks import SystemStack, parts_at_hand, stacked
 from kalman_em.linalg import block_diagonal
 from kalman_em.models.component import Component
-from kalman_em.models.profile import ROUNDS, WHOLE_GRID, window_of
+from kalman_em.models.profile import ROUNDS, WHOLE_GRID, profiled_start, window_of
 from kalman_em.models.scale import data_scale
 from kalman_em.models.specification import Specification
 from kalman_em.models.stacked_forms import has_simple_noises, most_likely_each
@@ -38,18 +37,17 @@ def profiled_starts(
 ) -> SystemStack:
     """Return the start that `profiled_start` finds for each series by itself.
 
-    Raises
-    ------
-    LostDigits
-        If the filter loses so many digits that one series at a time must be looked at.
+    A series in which the filter loses too many digits has its grid searched alone, with factors of covariances.
     """
     n, p = len(series), specification.obs_dim
     scales = np.array([data_scale(Panel((one,))) for one in series])
-    R, Q = np.empty((n, p)), []
+    R, Q, lost = np.empty((n, p)), [], np.zeros(n, dtype=bool)
     for column in range(p):
         ratios, R[:, column] = _best([one.values[:, column] for one in series], scales[:, column], components)
+        lost |= np.isnan(R[:, column])
         Q.append(ratios * R[:, column, None])
-    variances = np.stack(Q, axis=2).reshape(n, -1)
+    R[lost] = 1.0
+    variances = np.where(lost[:, None], 1.0, np.stack(Q, axis=2).reshape(n, -1))
     values = {name: specification.constraint(name).fixed for name in specification.coefficients}
     first = specification.projected(
         values
@@ -59,10 +57,14 @@ def profiled_starts(
             "initial_cov": np.zeros(specification.shape("initial_cov")),
         }
     )
-    return stacked([first] * n).replaced(
+    found = stacked([first] * n).replaced(
         transition_cov=most_likely_each(specification.covariance("transition_cov"), _diagonals(variances)),
         observation_cov=most_likely_each(specification.covariance("observation_cov"), _diagonals(R)),
     )
+    for k in np.flatnonzero(lost).tolist():
+        alone = profiled_start(specification, Panel((series[k],)), components)
+        found.transition_cov[k], found.observation_cov[k] = alone.transition_cov, alone.observation_cov
+    return found
 
 
 def _diagonals(variances: Array) -> Array:
@@ -71,7 +73,10 @@ def _diagonals(variances: Array) -> Array:
 
 
 def _best(columns: Sequence[Array], scale: Array, components: Sequence[Component]) -> tuple[Array, Array]:
-    """Return for every series the variances of the noisy states (N, q), as multiples of R, and R (N,)."""
+    """Return for every series the variances of the noisy states (N, q), as multiples of R, and R (N,).
+
+    R is NaN for a series in which the filter lost too many digits.
+    """
     grid = _Grid(components)
     best, units = np.tile(grid.start, (len(columns), 1)), np.ones(len(columns))
     windows = [column[window_of(column)] for column in columns]
@@ -119,15 +124,15 @@ class _Grid:
                 search.try_points(np.tile(np.array(point, dtype=np.int64), (rows.n_series, 1)))
         else:
             search.climb()
-        return search.best, search.units
+        return search.best, np.where(search.lost, np.nan, search.units)
 
     def heights(self, rows: Rows, points: IntArray) -> tuple[Array, Array]:
         """Return the log-likelihood of every series at its point, at the best common scale; and that scale."""
         laid = self._laid(rows, points)
-        filtered = filter_unchecked(laid, rows)
-        if filtered.has_lost:
-            raise LostDigits("rounding has taken too many digits of a filtered covariance")
-        return _profiled(self._h, rows, filtered)
+        with np.errstate(all="ignore"):
+            filtered = filter_unchecked(laid, rows)
+        heights, units = _profiled(self._h, rows, filtered)
+        return heights, np.where(filtered.lost == 1, np.nan, units)
 
     def _laid(self, rows: Rows, points: IntArray) -> SystemRows:
         distinct, which = np.unique(points, axis=0, return_inverse=True)
@@ -159,11 +164,12 @@ class _Search:
         n = rows.n_series
         self.grid, self.rows = grid, rows
         self.best, self.units = np.tile(grid.start, (n, 1)), np.ones(n)
-        self.top = np.full(n, -np.inf)
+        self.top, self.lost = np.full(n, -np.inf), np.zeros(n, dtype=bool)
 
     def try_points(self, points: IntArray) -> None:
         """Move every series to its point if that is higher."""
         heights, units = self.grid.heights(self.rows, points)
+        self.lost |= np.isnan(units)
         better = heights > self.top
         self.best[better], self.units[better], self.top[better] = points[better], units[better], heights[better]
 

@@ -11,7 +11,6 @@ import numpy as np
 from kalman_em.arrays import Array
 from kalman_em.em.forms import Full, checked_covariance_form
 from kalman_em.errors import InputError
-from kalman_em.inference.numerics import LostDigits
 from kalman_em.inference.stacks import SystemStack
 from kalman_em.models.component import Component, Summand, distinct_names, with_columns
 from kalman_em.models.composition import composed, rows_ahead
@@ -66,10 +65,7 @@ class Additive:
         components = self._components(panel)
         if not can_start_together(specification, components):
             return None
-        try:
-            return profiled_starts(specification, panel.series, components)
-        except LostDigits:
-            return None
+        return profiled_starts(specification, panel.series, components)
 
     def random_start(
         self, specification: Specification, panel: Panel, rng: np.random.Generator

@@ -97,14 +97,14 @@ def test_seasons_climb_together():
 def test_groups_are_cut_where_their_covariances_would_leave_the_cache(monkeypatch):
     """The results stay those of each series, to the last bit."""
     panel = walks(7, seed=3)
-    whole = kem.fit_each(kem.LocalLevel(), panel, stopping=BRIEF)
+    whole = kem.fit_each(kem.LocalLevel(), panel)
     calls = []
     climb = together.climb_together
     monkeypatch.setattr(stacks, "AT_HAND", 90)
     monkeypatch.setattr(
         together, "climb_together", lambda problem, *a, **k: calls.append(problem) or climb(problem, *a, **k)
     )
-    cut = kem.fit_each(kem.LocalLevel(), panel, stopping=BRIEF)
+    cut = kem.fit_each(kem.LocalLevel(), panel)
     assert 2 <= len(calls) <= 4
     assert all(one.over.rows.n_rows <= 90 for one in calls)
     for key in whole:

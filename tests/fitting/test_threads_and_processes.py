@@ -124,14 +124,16 @@ class Turns:
         self.is_held = False
 
 
-@pytest.mark.parametrize(("n_short", "n_taken"), [(100, 3), (30, 0)])
-def test_short_series_take_turns_at_what_is_done_one_by_one(monkeypatch, n_short, n_taken):
+ALONE = kem.LinearGaussian(2, 1, transition_matrix=kem.Diagonal())
+
+
+@pytest.mark.parametrize(("model", "n_short", "n_taken"), [(ALONE, 100, 6), (ALONE, 30, 0), (kem.LocalLevel(), 100, 0)])
+def test_short_series_take_turns_at_what_is_done_one_by_one(monkeypatch, model, n_short, n_taken):
+    """Starts and climbs that need a series for itself; of local levels there are none, but for leaps that gain."""
     monkeypatch.setattr(together, "SHORT", n_short)
     rng = np.random.default_rng(3)
     series = [kem.Observations(np.cumsum(rng.normal(size=(40, 1)), axis=0), names=["y"]) for _ in range(3)]
-    settings = together.Settings(
-        model=kem.LocalLevel(), start=None, stopping=kem.Stopping(), method="em", n_starts=1, seed=0
-    )
+    settings = together.Settings(model=model, start=None, stopping=STOPPING, method="em", n_starts=1, seed=0)
     turns, told = Turns(), []
     alone = together.learn_together(settings, list("abc"), series, told.append)
     taken = together.learn_together(settings, list("abc"), series, told.append, turns)

@@ -7,7 +7,6 @@ import pytest
 
 import kalman_em as kem
 from kalman_em.inference import stacks
-from kalman_em.inference.numerics import LostDigits
 from kalman_em.models import profile_each, structural
 from kalman_em.models.profile import profiled_start
 
@@ -66,15 +65,30 @@ def test_starts_do_not_depend_on_who_else_is_there(monkeypatch):
     assert np.array_equal(whole.observation_cov, cut.observation_cov[::-1])
 
 
-def test_what_cannot_start_together_says_so(monkeypatch):
+def test_what_cannot_start_together_says_so():
     panel = walks(2)
     for model in (kem.LocalLevel() + kem.Cycle(), kem.LocalLevel(initial_cov=kem.Full(), initial_mean=kem.Full())):
         assert model.starts(model.specify(panel), panel) is None
     assert not (kem.LocalLevel() + kem.Cycle()).lays_alike(panel)
-    model = kem.LocalLevel()
-    monkeypatch.setattr(profile_each._Grid, "heights", lambda *_: (_ for _ in ()).throw(LostDigits("lost")))
-    assert model.lays_alike(panel)
-    assert model.starts(model.specify(panel), panel) is None
+
+
+def test_a_series_whose_digits_are_lost_is_searched_alone(monkeypatch):
+    model, panel = kem.LocalLevel(), walks(3)
+    specification = model.specify(panel)
+    plain, asked = model.starts(specification, panel), []
+    heights = profile_each._Grid.heights
+
+    def losing(self, rows, points):
+        found, units = heights(self, rows, points)
+        return found, np.where(np.arange(len(units)) == 2, np.nan, units)
+
+    monkeypatch.setattr(profile_each._Grid, "heights", losing)
+    search = profile_each.profiled_start
+    monkeypatch.setattr(profile_each, "profiled_start", lambda *a: asked.append(a[1].series) or search(*a))
+    found = model.starts(specification, panel)
+    assert [one is panel.series[2] for (one,) in asked] == [True]
+    np.testing.assert_allclose(found.transition_cov, plain.transition_cov, rtol=1e-12)
+    np.testing.assert_allclose(found.observation_cov, plain.observation_cov, rtol=1e-12)
 
 
 def test_starts_are_found_together_once_for_all(monkeypatch):
