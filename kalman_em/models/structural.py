@@ -15,6 +15,7 @@ from kalman_em.inference.stacks import SystemStack
 from kalman_em.models.component import Component, Summand, distinct_names, with_columns
 from kalman_em.models.composition import composed, rows_ahead
 from kalman_em.models.layout import laid_out
+from kalman_em.models.loading_starts import with_carriers
 from kalman_em.models.loadings import with_scattered_loadings
 from kalman_em.models.profile import profiled_start, scattered
 from kalman_em.models.profile_each import can_start_together, profiled_starts
@@ -47,12 +48,12 @@ class Additive:
         return composed(panel, self._components(panel), _stated_cov(_parts(self)))
 
     def start(self, specification: Specification, panel: Panel) -> LinearGaussianSystem:
-        """Return the best of a grid of signal-to-noise ratios and transitions."""
+        """Return the best of a grid of signal-to-noise ratios and transitions, and of what carries noises in common."""
         # One series alone goes the way of many: where points are equally high, rounding must not choose another.
         together = self.starts(specification, panel) if panel.n_series == 1 else None
         if together is not None:
             return together[0]
-        return profiled_start(specification, panel, self._components(panel))
+        return with_carriers(specification, panel, profiled_start(specification, panel, self._components(panel)))
 
     def lays_alike(self, panel: Panel) -> bool:
         """Return whether `specify` would give every series of `panel`, by itself, the specification of the first."""
@@ -71,7 +72,7 @@ class Additive:
         self, specification: Specification, panel: Panel, rng: np.random.Generator
     ) -> LinearGaussianSystem:
         """Return that start with its variances scattered, and the loadings of noises in common."""
-        start = scattered(specification, self.start(specification, panel), rng)
+        start = scattered(specification, profiled_start(specification, panel, self._components(panel)), rng)
         return with_scattered_loadings(specification, start, rng)
 
     def observation_ahead(self, panel: Panel, H: Array, inputs: Array) -> Array:
