@@ -143,7 +143,7 @@ def test_coefficients_that_do_not_move_are_those_of_least_squares():
     np.testing.assert_allclose(fitted.smooth().smoothed_means[[0, 40]], np.tile(expected, (2, 1)), rtol=1e-8)
 
 
-def test_walking_coefficients_have_statsmodels_likelihood_and_forecasts_say_what_to_do():
+def test_walking_coefficients_have_statsmodels_likelihood_and_forecasts():
     values, petrol = data(9)
     options = {"exog": petrol.to_numpy(), "mle_regression": False, "use_exact_diffuse": True}
     theirs = sm.tsa.UnobservedComponents(values.to_numpy(), "llevel", **options)
@@ -152,8 +152,10 @@ def test_walking_coefficients_have_statsmodels_likelihood_and_forecasts_say_what
     fitted = kem.fit(model, values, inputs=petrol, stopping=kem.Stopping(max_iterations=3))
     sizes = [fitted.params.observation_cov.item(), fitted.params.level_cov.item()]
     assert fitted.log_likelihood == pytest.approx(theirs.loglike(sizes), rel=1e-8)
-    with pytest.raises(kem.InputError, match=r"observation_matrix: varies in time, .* fit a series that includes"):
-        fitted.forecast(1, inputs=[0.0])
+    ahead = theirs.filter(sizes).get_forecast(2, exog=[[0.5], [-1.0]])
+    ours = fitted.forecast(2, inputs=[0.5, -1.0])
+    np.testing.assert_allclose(ours.means[:, 0], ahead.predicted_mean, rtol=1e-8)
+    np.testing.assert_allclose(ours.sds[:, 0], np.asarray(ahead.se_mean), rtol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -254,4 +256,4 @@ def test_the_entries_of_a_panel_are_those_of_its_rows(tmp_path):
     with pytest.raises(kem.InputError, match=r"row_starts: expected numbers that grow from 0 to the 43 entries"):
         replace(fitted.system, row_starts=(0, 25, 40))
     with pytest.raises(kem.InputError, match=r"observation_matrix: varies in time, and is known for the rows of"):
-        fitted.forecast(2, series="a", inputs=np.ones((2, 2)))
+        fitted.simulate(5, series="a", inputs=np.ones((5, 2)))
