@@ -289,3 +289,19 @@ def test_arguments_are_checked():
             kem.fit(kem.FactorAnalysis(2, noise=noise), values, start={"noise_variances": given})
     with pytest.raises(kem.InputError, match="below 0"):
         FactorParams(mean=[0.0], loadings=[[1.0]], noise_variances=[-1.0])
+
+
+def test_the_score_of_other_rows_is_the_density_of_what_was_seen_of_them():
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(80, 1)) * [1.0, 0.8, -0.5, 0.3] + rng.normal(size=(80, 4))
+    fitted = kem.fit(kem.FactorAnalysis(1), data)
+    others = rng.normal(size=(5, 4)) + 1.0
+    others[1, 2:] = np.nan
+    cov = fitted.em.params.loadings @ fitted.em.params.loadings.T + np.diag(fitted.em.params.noise_variances)
+    expected = 0.0
+    for row in others:
+        seen = ~np.isnan(row)
+        off, own = (row - fitted.em.params.mean)[seen], cov[np.ix_(seen, seen)]
+        expected -= 0.5 * (off @ np.linalg.solve(own, off) + np.linalg.slogdet(2.0 * np.pi * own)[1])
+    assert fitted.score(others) == pytest.approx(expected, rel=1e-10)
+    assert fitted.score(data) == pytest.approx(fitted.log_likelihood, rel=1e-12)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,25 @@ class FactorFit(LatentFit):
         given = np.concatenate([one.values for one in panel])
         values = np.where(np.isnan(given), values, given)
         return moments_frame(values, sds, panel.names, labels_of(panel), levels=levels)
+
+    def score(self, data: Any) -> float:
+        """Return log p(data) of other rows at the estimates: of the same columns, NaN where nothing was observed.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read or has other columns.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> jobs = kem.datasets.load("us_employment").iloc[:, :4].diff().dropna()
+        >>> fitted = kem.fit(kem.FactorAnalysis(1), jobs)
+        >>> bool(abs(fitted.score(jobs) - fitted.log_likelihood) < 1e-6)
+        True
+        """
+        problem: Any = self.problem
+        return float(replace(problem, rows=self._seen(data)[1]).e_step(self._own)[1])
 
     def sample(self, n: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return `n` rows drawn from the fitted distribution.
