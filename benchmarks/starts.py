@@ -99,7 +99,7 @@ def compared(case: Case, n_random: int, max_iterations: int, seed: int) -> Outco
         ended = time.process_time()
         trials = [_run(quick, case.model.random_start(specification, panel, rng), trial) for _ in range(n_random)]
         best, n_without = _finished(problem, single, trials, stopping)
-    heights = [one.log_likelihood for one in trials if one is not None and one.stop_reason not in WITHOUT_MAXIMUM]
+    heights = [one.log_likelihood for one in trials if one is not None and _has_maximum(problem, one)]
     return Outcome(
         case=case.text,
         dataset=case.dataset,
@@ -123,16 +123,21 @@ def _run(problem: LeapingProblem, start: Any, stopping: kem.Stopping) -> EMResul
         return None
 
 
+def _has_maximum(problem: LeapingProblem, run: EMResult[Any]) -> bool:
+    """Whether a run may be on its way to a maximum."""
+    return run.stop_reason not in WITHOUT_MAXIMUM and problem.examine_end(run.params) is None
+
+
 def _finished(
     problem: LeapingProblem, single: EMResult[Any], trials: Sequence[EMResult[Any] | None], stopping: kem.Stopping
 ) -> tuple[EMResult[Any] | None, int]:
     """Return the end of the highest trial that has a maximum, if it is above the single start; how many had none."""
-    found = [one for one in trials if one is not None]
-    n_without = sum(one.stop_reason in WITHOUT_MAXIMUM for one in found) + trials.count(None)
-    kept = sorted((one for one in found if one.stop_reason not in WITHOUT_MAXIMUM), key=lambda one: -one.log_likelihood)
+    kept = [one for one in trials if one is not None and _has_maximum(problem, one)]
+    n_without = len(trials) - len(kept)
+    kept.sort(key=lambda one: -one.log_likelihood)
     for one in kept[:MOST_FINISHED]:
         end = _run(problem, one.params, stopping)
-        if end is not None and end.stop_reason not in WITHOUT_MAXIMUM:
+        if end is not None and _has_maximum(problem, end):
             return (end if end.log_likelihood > single.log_likelihood else None), n_without
         n_without += 1
     return None, n_without
@@ -149,8 +154,11 @@ def report(outcomes: Sequence[Outcome]) -> str:
         f"| {one.n_reaching} of {len(one.random)} | {one.n_without} | {one.stop} | {one.n_iterations} |"
         for one in outcomes
     ]
-    n = sum(one.shortfall <= AS_GOOD for one in outcomes)
+    ended = [one for one in outcomes if one.stop not in WITHOUT_MAXIMUM]
+    n = sum(one.shortfall <= AS_GOOD for one in ended)
     lines += ["", f"The single start is within {AS_GOOD:g} of the best in {n} of {len(outcomes)} cases."]
+    if len(ended) < len(outcomes):
+        lines.append(f"In {len(outcomes) - len(ended)} more it ends where there is no maximum.")
     return "\n".join(lines)
 
 
