@@ -153,8 +153,12 @@ def is_unseen(specification: Specification, system: LinearGaussianSystem, initia
 
 
 def holds_all(observation_cov: Array) -> bool:
-    """Whether a known R alone leaves every combination of the sensors some noise: then no density grows without end."""
-    return bool(np.all(np.diagonal(observation_cov) > 0.0) and smallest_scaled_eigenvalue(observation_cov) > EXACT)
+    """Whether a known R leaves every combination of the sensors some noise: then no density grows without end.
+
+    An R with entries over time must do so at each of them.
+    """
+    variances = np.diagonal(observation_cov, axis1=-2, axis2=-1)
+    return bool(np.all(variances > 0.0) and np.all(smallest_scaled_eigenvalue(observation_cov) > EXACT))
 
 
 def _has_lost_a_direction(cov: Array) -> bool:

@@ -267,3 +267,17 @@ def test_a_mean_keeps_to_what_readings_without_noise_say_of_it(numerics):
         model, kem.Panel([kem.Observations(values)] * 2), start={"initial_mean": [1.0, values[0, 0] - 1.0]}
     )
     np.testing.assert_allclose(each[0].params.initial_mean, fitted.params.initial_mean, rtol=1e-7)
+
+
+def test_a_mean_is_learnt_beside_noise_that_is_given_over_time():
+    """R with an entry a row, one of them 0: the exact reading holds m, and the likelihood never falls."""
+    rng = np.random.default_rng(5)
+    values = np.cumsum(rng.standard_normal((12, 1)), axis=0)
+    given = np.full((12, 1), 0.5)
+    for first in (0.5, 0.0):
+        given[3] = first
+        fitted = kem.fit(
+            kem.LinearGaussian(2, 1, observation_cov=kem.Known(given)), values, stopping=kem.Stopping(max_iterations=30)
+        )
+        assert fitted.em.n_falls == 0
+        assert np.all(np.isfinite(fitted.params.initial_mean))
