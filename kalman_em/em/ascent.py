@@ -34,6 +34,8 @@ LEAP_EVERY = 10
 # A climb with leaps is over when so many iterations gained next to nothing.
 CALM = 50
 TRAIL = 8
+# ... and, where rounding keeps it from convergence, when each of them moved the parameters by no more than this.
+AT_REST = 1e-7
 # A leap found at the end of a climb that raises the log-likelihood by more than this says that it was no end.
 WORTH_A_LEAP = 1e-6
 
@@ -140,7 +142,8 @@ class Ascent(Generic[Params, Expectations]):
         # Asked after that: where the likelihood runs away its fall is a symptom (still counted in `n_falls`).
         if self._history.has_fallen:
             return StopReason.objective_fell
-        if self._stopping.is_met(self._history.log_likelihoods, self._history.parameter_changes):
+        met = self._stopping.is_met(self._history.log_likelihoods, self._history.parameter_changes)
+        if met or self._is_at_rest():
             return StopReason.converged
         return StopReason.max_iterations if self._history.n_iterations >= self._stopping.max_iterations else None
 
@@ -164,6 +167,18 @@ class Ascent(Generic[Params, Expectations]):
             return False
         ascent = max(heights[-1] - heights[1], 0.0)
         return heights[-1] - heights[-1 - CALM] <= self._stopping.relative_tolerance * (1.0 + ascent)
+
+    def _is_at_rest(self) -> bool:
+        """Whether a long climb has only moved within rounding for as many iterations as show calm.
+
+        An M-step by steps that gain knows its parameters to the root of the rounding of what it raises, and they
+        go to and fro there. Steps that creep one way by so little, at no gain, are along what the data leave open.
+        """
+        heights, changes = self._history.log_likelihoods, self._history.parameter_changes
+        if self._history.n_iterations <= LEAP_AFTER + CALM:
+            return False
+        gained = heights[-1] - heights[-1 - CALM]
+        return max(changes[-CALM:]) <= AT_REST and gained <= STEP_ROUNDING * (1.0 + abs(heights[-1]))
 
     def _bound(self, state: EMState[Params, Expectations]) -> float:
         """Return the lower bound that the E-step before gives at the parameters of `state`, if it is kept."""

@@ -166,11 +166,11 @@ def _slopes(
 
     slopes: dict[str, list[Array]] = {name: [] for name in values(numbers.start)}
     touched = dict.fromkeys(slopes, False)
-    # A held number is moved too, up from 0, to see where it stands.
+    # A held number is moved too, up from 0, to see where it stands; one without information by a part of itself.
     size = np.abs(numbers.start).max(initial=0.0)
     for k in range(len(steps)):
         step = np.zeros(len(steps))
-        step[k] = steps[k] if steps[k] > 0.0 else max(size, 1.0) * STEP
+        step[k] = steps[k] if steps[k] > 0.0 else STEP * (max(size, 1.0) if held[k] else abs(numbers.start[k]) or 1.0)
         up, down = values(numbers.start + step), values(numbers.start - step)
         for name, own in slopes.items():
             slope = (up[name] - down[name]) / (2.0 * step[k])

@@ -155,6 +155,36 @@ def without_near_zeros(
     return system
 
 
+def directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
+    """Yield the coordinates that lose nothing without noise: a row of H or F with free entries could never move again.
+
+    Offsets, input coefficients and loadings can: see `kalman_em.models.means`, `kalman_em.models.silent_loadings`.
+    Where the states of the row are 0 without its noise, they no longer matter.
+    """
+    kind = name.removesuffix("_cov")
+    joint = specification.joint(kind)
+    held = joint.design[:, ~moves_means(specification, kind)]
+    design = np.any(held.reshape(joint.n_rows, -1) != 0.0, axis=1)
+    if joint.own is not None:
+        design |= np.any(joint.own.reshape(joint.n_rows, -1) != 0.0, axis=1)
+    if specification.noise_selection is not None and kind == "transition" and np.any(design):
+        design = np.any(specification.noise_selection[design] != 0.0, axis=0)
+    for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
+        labels = _labels(specification, name, entry)
+        is_basis = (
+            kind == "observation"
+            and entry is None
+            and (
+                _is_a_choice_of_basis(specification, system, positions) or are_turned(specification, system, positions)
+            )
+        )
+        label, title = labels[positions[0]]
+        found = Direction(name, positions, title if len(positions) > 1 else label, entry)
+        is_lossless = is_basis or not np.any(design) or not np.any(design[list(positions)])
+        if is_lossless or (kind == "transition" and _vanishes(specification, system, found)):
+            yield found
+
+
 def _height(height: Height, system: LinearGaussianSystem) -> float:
     try:
         return height(system)
@@ -203,31 +233,18 @@ def _is_tried(specification: Specification, name: str) -> bool:
     return specification.is_free(name) and not specification.noise(name).varies
 
 
-def directions(specification: Specification, name: str, system: LinearGaussianSystem) -> Iterator[Direction]:
-    """Yield the coordinates that lose nothing without noise: a row of H or F with free entries could never move again.
-
-    Offsets, input coefficients and loadings can: see `kalman_em.models.means`, `kalman_em.models.silent_loadings`.
-    """
-    kind = name.removesuffix("_cov")
-    joint = specification.joint(kind)
-    held = joint.design[:, ~moves_means(specification, kind)]
-    design = np.any(held.reshape(joint.n_rows, -1) != 0.0, axis=1)
-    if joint.own is not None:
-        design |= np.any(joint.own.reshape(joint.n_rows, -1) != 0.0, axis=1)
-    if specification.noise_selection is not None and kind == "transition" and np.any(design):
-        design = np.any(specification.noise_selection[design] != 0.0, axis=0)
-    for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
-        labels = _labels(specification, name, entry)
-        is_basis = (
-            kind == "observation"
-            and entry is None
-            and (
-                _is_a_choice_of_basis(specification, system, positions) or are_turned(specification, system, positions)
-            )
-        )
-        if is_basis or not np.any(design) or not np.any(design[list(positions)]):
-            label, title = labels[positions[0]]
-            yield Direction(name, positions, title if len(positions) > 1 else label, entry)
+def _vanishes(specification: Specification, system: LinearGaussianSystem, direction: Direction) -> bool:
+    """Whether the states that this noise moves are 0 in every row without it: they start stationary, about 0."""
+    chosen = list(direction.positions)
+    selection = specification.noise_selection
+    moved = np.array(chosen) if selection is None else np.flatnonzero(np.any(selection[:, chosen] != 0.0, axis=1))
+    if not np.all(specification.initial.is_stationary[moved]):
+        return False
+    without = _with(specification, system, direction, 0.0)
+    if without is None:
+        return False
+    is_still = np.diagonal(without.initial_cov, axis1=-2, axis2=-1)[..., moved] == 0.0
+    return bool(np.all(is_still) and not np.any(without.initial_mean[..., moved]))
 
 
 def _tied_in(step: NoiseStep, dim: int) -> Iterator[tuple[int | None, tuple[int, ...]]]:

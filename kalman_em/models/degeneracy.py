@@ -141,13 +141,11 @@ def is_unseen(specification: Specification, system: LinearGaussianSystem, initia
     if not diffuse.any() or not learnt - {"transition_cov"}:
         return False
     covs = initial_covs[:, diffuse][:, :, diffuse]
-    # A state that is seen without error is not unseen.
-    exact = np.eye(covs.shape[-1]) * (np.diagonal(covs, axis1=1, axis2=2) == 0.0)[:, None, :]
-    if np.all(smallest_scaled_eigenvalue(covs + exact) < UNSEEN):
+    noise = np.diagonal(_first(noise_covs(system)))[diffuse]
+    if all(_has_unseen(cov, noise) for cov in covs):
         return True
     if "transition_cov" in learnt:
         return False
-    noise = np.diagonal(_first(noise_covs(system)))[diffuse]
     sizes = np.diagonal(covs, axis1=1, axis2=2)[:, noise > 0.0] / noise[noise > 0.0]
     return bool(sizes.size and np.any(np.all(sizes > 1.0 / UNSEEN, axis=0)))
 
@@ -159,6 +157,12 @@ def holds_all(observation_cov: Array) -> bool:
     """
     variances = np.diagonal(observation_cov, axis1=-2, axis2=-1)
     return bool(np.all(variances > 0.0) and np.all(smallest_scaled_eigenvalue(observation_cov) > EXACT))
+
+
+def _has_unseen(cov: Array, noise: Array) -> bool:
+    """Whether one combination of states is known far better than each of them; states that are known exactly apart."""
+    kept = np.diagonal(cov) > np.finfo(float).eps * noise
+    return bool(np.any(kept) and smallest_scaled_eigenvalue(cov[np.ix_(kept, kept)]) < UNSEEN)
 
 
 def _has_lost_a_direction(cov: Array) -> bool:

@@ -486,6 +486,27 @@ def test_a_climb_that_gains_at_every_leap_is_not_over_between_them():
 
 
 @dataclass(frozen=True)
+class Tremor:
+    """A climb that is over, whose M-step knows its parameter to `size` only."""
+
+    size: float
+
+    def e_step(self, at):
+        return None, -1.0 - 0.9 ** at[0]
+
+    def m_step(self, at, _):
+        return at[0] + 1, self.size * (-1.0) ** at[0]
+
+    def parameter_change(self, old, new):
+        return abs(new[1] - old[1])
+
+
+@pytest.mark.parametrize(("size", "reason"), [(1e-8, StopReason.converged), (1e-6, StopReason.max_iterations)])
+def test_a_long_climb_whose_parameters_move_within_rounding_is_over(size, reason):
+    assert run_em(Tremor(size), (0, 0.0), stopping=Stopping(max_iterations=700)).stop_reason is reason
+
+
+@dataclass(frozen=True)
 class SecondWay(CensoredLifetimes):
     """A crawl, with another way up that leads to the maximum, or to somewhere lower."""
 

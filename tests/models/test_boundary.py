@@ -9,7 +9,7 @@ import pytest
 
 import kalman_em as kem
 from kalman_em.errors import NumericalError
-from kalman_em.models.boundary import Direction, boundary_guesses
+from kalman_em.models.boundary import Direction, boundary_guesses, directions
 
 
 def trend(p=1, **options):
@@ -163,3 +163,32 @@ def test_a_variance_that_coordinates_share_goes_to_zero_and_comes_back_for_all_o
     ((alive, note),) = guesses(specification, with_slope(system, np.zeros((2, 2))), rising)
     assert note == "slope_cov was 0 and is not"
     assert slope(alive)[0, 0] == slope(alive)[1, 1] > 0.0
+
+
+def wander_with_memory(seed=0):
+    """Return the fit of a level and an autoregression to a walk that has no second part."""
+    values = np.random.default_rng(seed).normal(size=80).cumsum()
+    return kem.fit(kem.LocalLevel() + kem.Autoregression(1), values), values
+
+
+def test_an_autoregression_that_the_data_do_not_need_vanishes_with_its_noise():
+    fitted, values = wander_with_memory()
+    alone = kem.fit(kem.LocalLevel(), values)
+    assert fitted.em.stop_reason == "converged"
+    assert fitted.params.autoregression_cov.item() == 0.0
+    assert "autoregression_cov went to 0" in fitted.em.message
+    assert np.isclose(fitted.log_likelihood, alone.log_likelihood, rtol=1e-10)
+    errors = fitted.standard_errors
+    assert np.isinf(errors.autoregression).all()
+    assert np.isclose(errors.level_cov.item(), alone.standard_errors.level_cov.item(), rtol=1e-3)
+
+
+def test_the_noise_of_a_stationary_state_about_another_mean_than_zero_stays():
+    panel = kem.Panel([kem.Observations(np.random.default_rng(0).normal(size=(30, 1)))])
+    options = {"initial_cov": kem.Stationary(), "observation_matrix": kem.Fixed(1.0)}
+    for offset, n_directions in ((0.0, 1), (1.0, 0)):
+        model = kem.LinearGaussian(1, 1, transition_offset=kem.Fixed(offset), **options)
+        specification = model.specify(panel)
+        system = model.start(specification, panel)
+        found = directions(specification, "transition_cov", system)
+        assert [direction.parameter for direction in found] == ["transition_cov"] * n_directions

@@ -7,7 +7,7 @@ import pytest
 
 import kalman_em as kem
 from kalman_em import Diffuse, Fixed, Full
-from kalman_em.models.degeneracy import Start, is_degenerate
+from kalman_em.models.degeneracy import Start, is_degenerate, is_unseen
 
 STEPS = kem.Stopping(max_iterations=1000, relative_tolerance=0.0, parameter_tolerance=0.0)
 
@@ -233,3 +233,15 @@ def test_a_start_that_is_stated_as_exact_is_not_lost():
         for known in (True, False)
     }
     assert ends == {True: False, False: True}
+
+
+def test_first_states_that_the_data_tell_exactly_are_not_unseen():
+    panel = kem.Panel([kem.Observations(walk(0, 2))])
+    model = kem.LocalLevel() + kem.Autoregression(1)
+    specification = model.specify(panel)
+    system = model.start(specification, panel)
+    exactly, as_one, apart = np.zeros((1, 4, 4)), np.zeros((1, 4, 4)), np.zeros((1, 4, 4))
+    as_one[0, :2, :2], apart[0, :2, :2] = 1.0, np.eye(2)
+    assert not is_unseen(specification, system, exactly)
+    assert is_unseen(specification, system, as_one)
+    assert not is_unseen(specification, system, apart)
