@@ -21,6 +21,7 @@ from kalman_em.em.problem import (
     Leaps,
     Params,
     Switches,
+    TellsOfClimbs,
     told,
 )
 from kalman_em.em.steps import EMState, em_step, evaluate
@@ -87,7 +88,8 @@ class Ascent(Generic[Params, Expectations]):
             return False
         leapt, said = self._leapt()
         if self._can_climb and self._history.n_iterations > LEAP_AFTER:
-            leapt = self._climbed(leapt)
+            leapt, more = self._climbed(leapt)
+            said += more
         if leapt.log_likelihood - self._state.log_likelihood <= WORTH_A_LEAP:
             return False
         self._stand(leapt, said)
@@ -200,9 +202,9 @@ class Ascent(Generic[Params, Expectations]):
             2 * self._last_climb, cast(Climbs[Params], self._problem).climb_after
         ):
             self._last_climb = n_iterations
-            climbed = self._climbed(self._state)
+            climbed, told_of = self._climbed(self._state)
             if climbed is not self._state:
-                self._stand(climbed)
+                self._stand(climbed, told_of)
 
     def _stand(self, state: EMState[Params, Expectations], said: Sequence[str] = ()) -> None:
         """Go on from `state`, to which no plain step led."""
@@ -224,16 +226,19 @@ class Ascent(Generic[Params, Expectations]):
                 said += [note] if note else []
         return state, said
 
-    def _climbed(self, state: EMState[Params, Expectations]) -> EMState[Params, Expectations]:
-        """Return the state at the end of the second way up from `state`, or `state` itself if that is not lower."""
+    def _climbed(self, state: EMState[Params, Expectations]) -> tuple[EMState[Params, Expectations], Sequence[str]]:
+        """Return the state at the end of the second way up, and what to say of it; `state` if not higher."""
         params = cast(Climbs[Params], self._problem).climb(state.params)
         if params is None:
-            return state
+            return state, ()
         try:
             candidate = evaluate(self._problem, params)
         except NumericalError:
-            return state
-        return candidate if candidate.log_likelihood > state.log_likelihood else state
+            return state, ()
+        if candidate.log_likelihood <= state.log_likelihood:
+            return state, ()
+        problem: object = self._problem
+        return candidate, problem.told_of_climb(state.params, params) if isinstance(problem, TellsOfClimbs) else ()
 
     def _switch(self) -> bool:
         """Whether the E-step of `state` asked for another way to compute: see `Switches`; it is then in use.

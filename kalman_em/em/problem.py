@@ -165,6 +165,15 @@ class Climbs(Protocol[Params]):
 
 
 @runtime_checkable
+class TellsOfClimbs(Protocol[_Params_contra]):
+    """A problem that has something to say of where its second way up led, such as parameters at an edge."""
+
+    def told_of_climb(self, before: _Params_contra, after: _Params_contra) -> Sequence[str]:
+        """Return what happened to the parameters on the way from `before` to `after`."""
+        ...
+
+
+@runtime_checkable
 class Doubts(Protocol):
     """A problem that knows a way to be computed with less rounding, for where the objective seems to fall."""
 

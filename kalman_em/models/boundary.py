@@ -31,6 +31,8 @@ REVIVAL_GAIN = 1e-6
 # A variance whose loss costs no more log-likelihood than this, and rounding of it, is as good as 0: it is within some
 # 1e-4 of its standard error.
 NEARLY_ZERO, LIKELIHOOD_ROUNDING = 1e-8, 1e-13
+# What a run says of a variance that it set to 0.
+AT_ZERO = "went to 0, where the likelihood is highest"
 
 
 Step = Callable[[LinearGaussianSystem], LinearGaussianSystem]
@@ -114,7 +116,7 @@ def boundary_guesses(
         except NumericalError:
             continue
         if is_there:
-            yield zero, Note(direction.label, "went to 0, where the likelihood is highest")
+            yield zero, Note(direction.label, AT_ZERO)
             system, reached = zero, likelihood
     for direction in zeros:
         for share in REVIVED:
@@ -178,11 +180,28 @@ def directions(specification: Specification, name: str, system: LinearGaussianSy
                 _is_a_choice_of_basis(specification, system, positions) or are_turned(specification, system, positions)
             )
         )
-        label, title = labels[positions[0]]
-        found = Direction(name, positions, title if len(positions) > 1 else label, entry)
+        found = _direction(name, positions, labels, entry)
         is_lossless = is_basis or not np.any(design) or not np.any(design[list(positions)])
         if is_lossless or (kind == "transition" and _vanishes(specification, system, found)):
             yield found
+
+
+def new_zeros(specification: Specification, before: LinearGaussianSystem, after: LinearGaussianSystem) -> list[Note]:
+    """Return a note on each learnt variance that was above 0 and is 0."""
+    notes = []
+    for name in ("transition_cov", "observation_cov"):
+        if not _is_tried(specification, name):
+            continue
+        for entry, positions in _tied_in(specification.noise(name), specification.shape(name)[0]):
+            direction = _direction(name, positions, _labels(specification, name, entry), entry)
+            if direction.variance(getattr(before, name)) > 0.0 == direction.variance(getattr(after, name)):
+                notes.append(Note(direction.label, AT_ZERO))
+    return notes
+
+
+def _direction(name: str, positions: tuple[int, ...], labels: list[tuple[str, str]], entry: int | None) -> Direction:
+    label, title = labels[positions[0]]
+    return Direction(name, positions, title if len(positions) > 1 else label, entry)
 
 
 def _height(height: Height, system: LinearGaussianSystem) -> float:

@@ -12,6 +12,7 @@ from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint
 from kalman_em.em.extrapolation import extrapolated, stretched
 from kalman_em.em.forms import Fixed, is_of_independent_noise
+from kalman_em.em.problem import Note
 from kalman_em.em.regression import Moments, best_change, best_change_and_noise
 from kalman_em.em.stopping import StopReason
 from kalman_em.errors import NumericalError
@@ -23,7 +24,7 @@ from kalman_em.inference.rows import Rows, lay
 from kalman_em.inference.shares import expect_shared, shares_of
 from kalman_em.linalg import smallest_scaled_eigenvalue, symmetrised
 from kalman_em.models.bound import expected_gain
-from kalman_em.models.boundary import boundary_guesses, without_near_zeros
+from kalman_em.models.boundary import boundary_guesses, new_zeros, without_near_zeros
 from kalman_em.models.change import coefficient_units, largest_change, largest_invariant_change
 from kalman_em.models.climbing import climbed
 from kalman_em.models.completion import completed
@@ -328,6 +329,10 @@ class LeapingProblem(LinearGaussianProblem):
             return None
         # What is left of a variance that went down is rounding, and EM would spread it.
         return without_near_zeros(self.specification, found, self._height, goes_on=True)
+
+    def told_of_climb(self, before: LinearGaussianSystem, after: LinearGaussianSystem) -> list[Note]:
+        """Return which variances went to 0."""
+        return new_zeros(self.specification, before, after)
 
     def _at_best_means(self, system: LinearGaussianSystem, worth: float = NOTHING) -> LinearGaussianSystem:
         # A start learnt whole from few series has no maximum: nothing must run ahead there.
