@@ -58,7 +58,9 @@ def _is_simple(form: Any) -> bool:
         return all(_is_simple(block) for block, _ in form.blocks)
     if isinstance(form, Repeated):
         return _is_simple(form.form)
-    return type(form) in (Full, Diagonal, Isotropic, Fixed)
+    if isinstance(form, Fixed):
+        return bool(np.ndim(form.value) < 3)
+    return type(form) in (Full, Diagonal, Isotropic)
 
 
 def most_likely_each(form: Any, scatters: Array) -> Array:
