@@ -35,7 +35,7 @@ class Stochastic:
     Parameters
     ----------
     batch_size : int
-        Rows (or series) in a batch.
+        Rows (or series) in a batch. Steps are as many as batches: small ones leave a poor start in fewer passes.
     exponent : float
         Above 0.5, at most 1; smaller ones forget the start sooner, larger ones average more.
     tolerance : float
