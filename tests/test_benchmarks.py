@@ -100,3 +100,9 @@ def test_a_case_of_the_starts_that_is_known_is_not_run_again(bench, tmp_path, mo
     # What others found stays in the file.
     assert starts.main(["--only", "no such case", *few]) == 0
     assert [one.case for one in starts.read(results).values()] == names
+
+
+def test_many_series_are_timed_on_one_thread_and_two(bench):
+    row = bench("many_series").measured("LocalLevel", 3, 1)
+    assert len(row) == 7
+    assert all(float(entry.removesuffix(" s")) > 0.0 for entry in row)
