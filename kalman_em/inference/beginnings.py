@@ -8,7 +8,7 @@ from __future__ import annotations
 from kalman_em.arrays import Array, IntArray
 from kalman_em.compiled import kernel, part
 from kalman_em.inference.kernel_arrays import Begun, Filtered, ForwardSpace, Roots, Scalars, Transitions
-from kalman_em.inference.numerics import LOST_DIGITS
+from kalman_em.inference.numerics import LOST_DIGITS, LOST_IN_NOISE
 from kalman_em.inference.roots import is_well_spread, predict_root, root_of, update_root
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steps import (
@@ -75,7 +75,9 @@ def begin_rows(
                 else:
                     predict_cov(size, transitions.matrix[f], transitions.noise_cov[q], cov, space.work)
                 if n_columns > 0:
-                    n_columns = predict_factor(size, transitions.matrix[f], factor, n_columns, space.work)
+                    n_columns, is_unsure = predict_factor(size, transitions.matrix[f], factor, n_columns, space.work)
+                    if is_unsure:
+                        begun.lost[s] = 1
             copy_vector(size, mean, filtered.predicted_means[row])
             copy_matrix(size, cov, filtered.predicted_covs[entry])
             log_density, n_columns, is_informed, is_lossy = observe_diffuse(
@@ -133,16 +135,18 @@ def observe_diffuse(
         h, value, variance, gain = scalars.h[g, i], scalars.values[t, i], scalars.variances[g, i], space.gains[i]
         mean, cov, factor, work = space.mean, space.cov, space.factor, space.work
         if roots is not None:
-            log_density, spread, n_columns = update_root(
+            log_density, spread, n_columns, is_unsure = update_root(
                 size, h, value, variance, mean, cov, factor, n_columns, gain, roots.root, roots.wide, work
             )
         else:
-            log_density, spread, n_columns = update_step(
+            log_density, spread, n_columns, is_unsure = update_step(
                 size, h, value, variance, mean, cov, factor, n_columns, predicted_cov, lossless, gain, work
             )
         total += log_density
         is_informed = is_informed and spread > 0.0
-        is_lossy = is_lossy or (roots is None and spread > LOST_DIGITS * variance > 0.0 and len(size) > 1)
+        is_lossy = (
+            is_lossy or is_unsure or (roots is None and spread > LOST_IN_NOISE * variance > 0.0 and len(size) > 1)
+        )
     return total, n_columns, is_informed, is_lossy
 
 

@@ -32,7 +32,7 @@ def new_gain(
     if n_columns > 0:
         place[FACTORS_LEFT] -= 1
         copy_matrix(size, filtered.factors[place[FACTORS_LEFT]], space.factor)
-    left = smooth_step(
+    left, is_lossy = smooth_step(
         size,
         space.whitened,
         space.upper[q],
@@ -46,6 +46,8 @@ def new_gain(
         space.conditional,
         space.work,
     )
+    if is_lossy:
+        place[HAS_LOST] = 1
     return left == 0
 
 

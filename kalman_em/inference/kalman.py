@@ -44,7 +44,8 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations, *, n
     numerics : {"auto", "standard", "square_root"}
         "standard" carries covariances, "square_root" their triangular factors, at several times the cost. "auto" is
         "standard", and "square_root" where that fails by rounding: a variance below 0, one fallen by more than 1e8 in a
-        step, an observation with less noise than 1e-8 of its spread, or one that seems impossible.
+        step, a spread below 1e-8 of the variances that cancel in it, an observation with less noise than 1e-10 of its
+        spread or one that seems impossible, or a diffuse direction seen so weakly that it may be rounding.
 
     Returns
     -------
@@ -203,8 +204,8 @@ def rts_smoother(system: LinearGaussianSystem, filtered: FilteredStates, *, nume
     filtered : FilteredStates
         The result of `kalman_filter` for that system.
     numerics : {"auto", "standard", "square_root"}
-        As for `kalman_filter`. "auto" takes "square_root" where the filter did, or where a variance falls by more than
-        1e12 or rounding grows by as much; the filter is then run once more with factors.
+        As for `kalman_filter`. "auto" takes "square_root" where the filter did, where a variance falls by more than
+        1e10 or rounding grows by as much; the filter is then run once more with factors.
 
     Returns
     -------

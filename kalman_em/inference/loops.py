@@ -7,7 +7,7 @@ import math
 from kalman_em.arrays import Array, IntArray
 from kalman_em.compiled import contracted, inlined, local
 from kalman_em.inference.kernel_arrays import Begun, Filtered, ForwardSpace, Scalars, Transitions
-from kalman_em.inference.numerics import LOST_DIGITS
+from kalman_em.inference.numerics import LOST_DIGITS, LOST_IN_NOISE
 from kalman_em.inference.steady import forget_pace, has_settled
 from kalman_em.inference.steady_means import filter_steady, run_ahead
 from kalman_em.inference.steps import CANCELLED, CANCELLED_SQUARE, LOG_2PI, Size, joseph
@@ -260,5 +260,8 @@ def observe_row(
         if not LEAST < product < MOST:
             total -= 0.5 * math.log(product)
             product = 1.0
-        is_lossy = is_lossy or (spread > LOST_DIGITS * variance > 0.0 and d > 1)
+        seen = 0.0
+        for j in range(d):
+            seen += scalars.h[g, i, j] * scalars.h[g, i, j] * reference[j, j]
+        is_lossy = is_lossy or ((spread > LOST_IN_NOISE * variance > 0.0 or seen > LOST_DIGITS * spread) and d > 1)
     return total - 0.5 * (n_told * LOG_2PI + math.log(product)), is_informed, is_lossy

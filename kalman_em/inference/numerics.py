@@ -8,10 +8,14 @@ from kalman_em.errors import InputError, NumericalError, unknown_name
 
 AUTO, STANDARD, SQUARE_ROOT = "auto", "standard", "square_root"
 NUMERICS = [AUTO, STANDARD, SQUARE_ROOT]
-# A variance that falls by this factor in one step keeps eight digits at most: the rest was subtracted away.
+# A variance that falls by this factor in one step keeps eight digits at most: the rest was subtracted away. So does the
+# spread of an observation that is so much smaller than the variances of the states which cancel in it.
 LOST_DIGITS = 1e8
-# In the smoother nothing is carried on from such a row but the variances before it: four digits will do.
-LOST_IN_SMOOTHING = 1e12
+# An observation with so little noise leaves that much variance in its own direction alone: what a next one sees of it
+# is mostly what has been added since.
+LOST_IN_NOISE = 1e10
+# In the smoother nothing is carried on from such a row but the variances before it: six digits will do.
+LOST_IN_SMOOTHING = 1e10
 
 
 class LostDigits(NumericalError):

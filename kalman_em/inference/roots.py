@@ -108,7 +108,7 @@ def update_root(
     root: Array,
     wide: Array,
     work: Array,
-) -> tuple[float, float, int]:
+) -> tuple[float, float, int, bool]:
     """Condition mean, root and factor on one scalar observation, in place; fill `gain`, and `cov` with S S'.
 
     Returns what `update_step` does.
@@ -128,11 +128,11 @@ def update_root(
         row[j] = total
         spread += total * total
         scale += size_of_terms * size_of_terms
-    s = 0.0
+    s, is_unsure, is_doubted = 0.0, False, False
     if n_columns > 0:
-        s = diffuse_gain(size, h, factor, n_columns, weights, gain)
+        s, is_unsure = diffuse_gain(size, h, factor, n_columns, weights, gain)
     if s > 0.0:
-        n_columns = reduce_factor(size, factor, n_columns, weights)
+        n_columns, is_doubted = reduce_factor(size, factor, n_columns, weights)
         deviation = math.sqrt(variance)
         for i in range(d):
             for j in range(d):
@@ -146,7 +146,7 @@ def update_root(
         if variance <= 0.0 and spread <= CANCELLED_SQUARE * scale:
             for i in range(d):
                 gain[i] = 0.0
-            return (0.0 if abs(error) <= CANCELLED * extent else -math.inf), 0.0, n_columns
+            return (0.0 if abs(error) <= CANCELLED * extent else -math.inf), 0.0, n_columns, is_unsure
         part = result + math.sqrt(variance * result)
         for i in range(d):
             total = 0.0
@@ -159,7 +159,7 @@ def update_root(
     for i in range(d):
         mean[i] += gain[i] * error
     square_of(size, root, cov)
-    return log_density, result, n_columns
+    return log_density, result, n_columns, is_unsure or is_doubted
 
 
 @part

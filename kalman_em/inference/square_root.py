@@ -15,6 +15,7 @@ from kalman_em.inference.smoothing import SmoothedRows, unresolved
 from kalman_em.inference.square_root_backward import pair_space, smooth_roots
 from kalman_em.inference.square_root_information import information_space
 from kalman_em.inference.square_root_loop import Factored, filter_roots, root_space
+from kalman_em.inference.square_root_steps import REACHES
 from kalman_em.linalg import symmetrised
 
 
@@ -43,7 +44,7 @@ class FactoredRows:
             filtered_covs=squared(found.filtered_factors),
             cov_index=frozen(np.arange(len(found.columns))),
             log_likelihoods=self.log_likelihoods,
-            factors=frozen(found.diffuse[:, :, :-1]),
+            factors=frozen(found.diffuse[:, :, :-REACHES]),
             columns=frozen(found.columns.astype(np.int16)),
         )
 
@@ -77,7 +78,7 @@ def filter_factors(laid: SystemRows, rows: Rows) -> FactoredRows:
             filtered_means=np.empty((n, d)),
             filtered_factors=np.empty((n, d, d)),
             units=np.empty((n, d)),
-            diffuse=np.zeros((room, d, d + 1)),
+            diffuse=np.zeros((room, d, d + REACHES)),
             columns=np.zeros(n, dtype=np.int64),
         )
         log_likelihoods = reduced.leftover.copy() if len(reduced.leftover) else np.zeros(n)

@@ -24,7 +24,16 @@ from kalman_em.inference.square_root_information import (
     shift_values,
 )
 from kalman_em.inference.square_root_loop import Factored
-from kalman_em.inference.square_root_steps import NOTHING, observe, push, push_diffuse, size_of, triangularise
+from kalman_em.inference.square_root_steps import (
+    NOTHING,
+    REACHES,
+    observe,
+    project_diffuse,
+    push,
+    push_diffuse,
+    size_of,
+    triangularise,
+)
 
 
 class PairSpace(NamedTuple):
@@ -46,10 +55,10 @@ def pair_space(d: int) -> PairSpace:
     return PairSpace(
         mean=np.zeros(d),
         factor=np.zeros((d, 2 * d + 1)),
-        diffuse=np.zeros((d, d + 1)),
+        diffuse=np.zeros((d, d + REACHES)),
         pair_mean=np.zeros(3 * d),
         pair=np.zeros((3 * d, 3 * d + 1)),
-        pair_diffuse=np.zeros((3 * d, d + 1)),
+        pair_diffuse=np.zeros((3 * d, d + REACHES)),
         projected=np.zeros(3 * d + 1),
         weights=np.zeros(d),
         gain=np.zeros(3 * d),
@@ -126,7 +135,7 @@ def step_back(
     n_diffuse = factored.columns[t]
     if n_diffuse > 0:
         for i in range(d):
-            for j in range(d + 1):
+            for j in range(d + REACHES):
                 space.diffuse[i, j] = factored.diffuse[stored, i, j]
     n_diffuse = take_in(
         information, factored.units[t], space.factor, d, d, d, space.diffuse, n_diffuse, space.mean, space
@@ -154,9 +163,17 @@ def take_in(
     mean: Array,
     space: PairSpace,
 ) -> int:
-    """Condition mean and factors, in place, on the information; return how many diffuse columns are left."""
-    n_exact = information.counts[EXACT]
-    for i in range(n_exact + information.counts[NOISY]):
+    """Condition mean and factors, in place, on the information; return how many diffuse columns are left.
+
+    Rows without noise come first, and of each kind, as long as anything is diffuse, the one that sees most of that: a
+    direction resolved by a row that hardly sees it has a variance in which all digits of what follows are lost.
+    """
+    n_exact, n_all = information.counts[EXACT], information.counts[EXACT] + information.counts[NOISY]
+    for i in range(n_all):
+        information.is_taken[i] = 0
+    for n_taken in range(n_all):
+        i = next_row(information, n_taken < n_exact, diffuse, n_diffuse, space)
+        information.is_taken[i] = 1
         is_exact = i < n_exact
         row = information.exact[i] if is_exact else information.noisy[i - n_exact]
         error = information.exact_values[i] if is_exact else information.noisy_values[i - n_exact]
@@ -181,6 +198,24 @@ def take_in(
         if spread < 0.0 and width < factor.shape[1] - 1:
             width += 1
     return n_diffuse
+
+
+@kernel
+def next_row(information: Information, is_exact: bool, diffuse: Array, n_diffuse: int, space: PairSpace) -> int:
+    """Return the next row to take: of those left of its kind the one that sees most of what is diffuse."""
+    n_exact = information.counts[EXACT]
+    first, last = (0, n_exact) if is_exact else (n_exact, n_exact + information.counts[NOISY])
+    at, most = -1, -1.0
+    for i in range(first, last):
+        if information.is_taken[i] == 1:
+            continue
+        seen = 0.0
+        if n_diffuse > 0:
+            row = information.exact[i] if is_exact else information.noisy[i - n_exact]
+            seen = project_diffuse(row, diffuse, n_diffuse, space.weights)
+        if seen > most:
+            at, most = i, seen
+    return at
 
 
 @kernel
@@ -214,7 +249,7 @@ def smooth_pair(
     n_diffuse = factored.columns[t]
     if n_diffuse > 0:
         for i in range(n_rows):
-            for j in range(d + 1):
+            for j in range(d + REACHES):
                 is_of_state = d <= i < 2 * d
                 space.pair_diffuse[i, j] = factored.diffuse[stored, i - d, j] if is_of_state else 0.0
         push_diffuse(matrix, factored.diffuse[stored], n_diffuse, space.pair_diffuse)

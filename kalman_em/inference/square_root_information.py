@@ -36,6 +36,7 @@ class Information(NamedTuple):
     pushed_values: Array
     pivots: IntArray
     is_used: IntArray
+    is_taken: IntArray
 
 
 def information_space(d: int, m: int) -> Information:
@@ -52,6 +53,7 @@ def information_space(d: int, m: int) -> Information:
         pushed_values=np.zeros(2 * d),
         pivots=np.zeros(2 * d, dtype=np.int64),
         is_used=np.zeros(d, dtype=np.int64),
+        is_taken=np.zeros(2 * most, dtype=np.int64),
     )
 
 

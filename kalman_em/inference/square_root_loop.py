@@ -12,6 +12,7 @@ from kalman_em.compiled import kernel
 from kalman_em.inference.kernel_arrays import Scalars, Transitions
 from kalman_em.inference.square_root_steps import (
     NOTHING,
+    REACHES,
     begin_diffuse,
     compact,
     observe,
@@ -61,8 +62,8 @@ def root_space(d: int, m: int) -> RootSpace:
         mean=np.zeros(d),
         factor=np.zeros((d, 2 * d + 1)),
         moved=np.zeros((d, 2 * d + 1)),
-        diffuse=np.zeros((d, d + 1)),
-        moved_diffuse=np.zeros((d, d + 1)),
+        diffuse=np.zeros((d, d + REACHES)),
+        moved_diffuse=np.zeros((d, d + REACHES)),
         projected=np.zeros(2 * d + 1),
         weights=np.zeros(d),
         gain=np.zeros(d),
@@ -127,7 +128,7 @@ def filter_roots(
             if n_diffuse > 0:
                 if stored < factored.diffuse.shape[0]:
                     for i in range(d):
-                        for j in range(d + 1):
+                        for j in range(d + REACHES):
                             factored.diffuse[stored, i, j] = diffuse[i, j]
                 stored += 1
     return stored
@@ -173,7 +174,8 @@ def predict_root(
         for i in range(d):
             for j in range(n_diffuse):
                 diffuse[i, j] = moved_diffuse[i, j]
-            diffuse[i, d] = moved_diffuse[i, d]
+            for j in range(REACHES):
+                diffuse[i, d + j] = moved_diffuse[i, d + j]
         n_diffuse = compact(diffuse, d, n_diffuse)
     return n_columns, n_diffuse
 

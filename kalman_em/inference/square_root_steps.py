@@ -4,8 +4,10 @@ A state is a mean, a factor L of its covariance in lower echelon form (the first
 the column before it) and, while some direction of it is diffuse, the factor A: x ~ N(mean, L L' + κ A A'). Columns of
 zeros stand at the end, so a singular covariance simply has fewer columns, and an exact observation takes one away.
 
-The last column of an array that holds A is the reach of its rows: the size of what their entries came from, and so of
-their rounding. An entry may shrink a little with each observation; what is left of it when it cancels is no direction.
+The last columns of an array that holds A are samples of its reach: what one rounding of every row, in sizes drawn once,
+has come to, carried along with the rows themselves. An entry may shrink a little with each observation; what is left of
+it when it cancels, as small as the rounding of what it came from, is no direction. (Bounds of that rounding in absolute
+values grow by the number of states with every observation, and after a dozen take directions for rounding.)
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from kalman_em.inference.steps import LOG_2PI
 RANK = 1e-14
 # A sum that cancels to this part of its terms is rounding: factors lose digits once, not twice as covariances do.
 NOTHING = 1e-12
+# How many samples of its reach stand behind A: three do not all cancel by chance.
+REACHES = 3
 
 
 @kernel
@@ -155,10 +159,38 @@ def begin_diffuse(initial: Array, diffuse: Array) -> None:
     """Fill `diffuse` with the factor A at the start and the reach of its rows."""
     d = initial.shape[0]
     for i in range(d):
-        diffuse[i, d] = 0.0
+        largest = 0.0
         for j in range(d):
             diffuse[i, j] = initial[i, j]
-            diffuse[i, d] = max(diffuse[i, d], abs(initial[i, j]))
+            largest = max(largest, abs(initial[i, j]))
+        for k in range(REACHES):
+            diffuse[i, d + k] = largest * rounding(i, k)
+
+
+@kernel
+def rounding(i: int, k: int) -> float:
+    """Return the rounding of row i in sample k: of either sign, from half of the usual size to one and a half."""
+    drawn = ((3 * i + k + 1) * 2654435761) % 4294967296
+    size = 0.5 + (drawn % 65536) / 65536.0
+    return size if (drawn >> 20) & 1 == 1 else -size
+
+
+@kernel
+def at_least(reach: float, i: int, k: int, size: float) -> float:
+    """Return the reach of row i in sample k, or that of a fresh rounding of a number of this size if it is larger."""
+    fresh = size * rounding(i, k)
+    if abs(reach) >= abs(fresh):
+        return reach
+    return -abs(fresh) if reach < 0.0 else (abs(fresh) if reach > 0.0 else fresh)
+
+
+@kernel
+def row_reach(diffuse: Array, i: int) -> float:
+    """Return the reach of row i, over all samples."""
+    square, first = 0.0, diffuse.shape[1] - REACHES
+    for k in range(REACHES):
+        square += diffuse[i, first + k] ** 2
+    return math.sqrt(square / REACHES)
 
 
 @kernel
@@ -176,11 +208,14 @@ def project_diffuse(h: Array, diffuse: Array, n_diffuse: int, weights: Array) ->
 
 @kernel
 def reach_of(h: Array, diffuse: Array) -> float:
-    """Return the sum of |h| times the reach of the rows of A."""
-    total, last = 0.0, diffuse.shape[1] - 1
-    for i in range(h.shape[0]):
-        total += abs(h[i]) * diffuse[i, last]
-    return total
+    """Return the reach of A'h, over all samples."""
+    square, first = 0.0, diffuse.shape[1] - REACHES
+    for k in range(REACHES):
+        total = 0.0
+        for i in range(h.shape[0]):
+            total += h[i] * diffuse[i, first + k]
+        square += total * total
+    return math.sqrt(square / REACHES)
 
 
 @kernel
@@ -201,9 +236,8 @@ def resolve(
     """Condition on an observation that sees a diffuse direction; return how many columns of L it sees next, and of A.
 
     K = A w / w'w; L+ = [L - K h'L, K deviation], and A loses the direction w (Durbin and Koopman 2012, section 5.2).
-    Rounding of w reaches a state by its gain.
+    Errors δ of A become (I - K h') δ, turned as A is: to first order in the angle by which w is off.
     """
-    reach, last = reach_of(h, diffuse), diffuse.shape[1] - 1
     for i in range(n_rows):
         total = 0.0
         for j in range(n_diffuse):
@@ -212,7 +246,7 @@ def resolve(
         for j in range(n_columns):
             factor[i, j] -= gain[i] * projected[j]
         factor[i, width] = gain[i] * deviation
-        diffuse[i, last] = max(diffuse[i, last], abs(gain[i]) * reach)
+    carry_reach(h, gain, n_rows, diffuse, n_diffuse)
     n_columns = triangularise(factor, n_rows, h.shape[0], width + 1, h.shape[0])
     # A Householder reflection takes w to the first axis; the other columns stay.
     weights[0] += norm if weights[0] >= 0.0 else -norm
@@ -224,11 +258,27 @@ def resolve(
         for j in range(n_diffuse):
             total += diffuse[i, j] * weights[j]
         total *= 2.0 / square
+        smallest = NOTHING * row_reach(diffuse, i)
         for j in range(1, n_diffuse):
             entry = diffuse[i, j] - total * weights[j]
-            diffuse[i, j - 1] = entry if abs(entry) > NOTHING * diffuse[i, last] else 0.0
+            diffuse[i, j - 1] = entry if abs(entry) > smallest else 0.0
         diffuse[i, n_diffuse - 1] = 0.0
     return n_columns, compact(diffuse, n_rows, n_diffuse - 1)
+
+
+@kernel
+def carry_reach(h: Array, gain: Array, n_rows: int, diffuse: Array, n_diffuse: int) -> None:
+    """Let the reach of A be that after an observation with this gain."""
+    first = diffuse.shape[1] - REACHES
+    for k in range(REACHES):
+        seen = 0.0
+        for i in range(h.shape[0]):
+            seen += h[i] * diffuse[i, first + k]
+        for i in range(n_rows):
+            largest = 0.0
+            for j in range(n_diffuse):
+                largest = max(largest, abs(diffuse[i, j]))
+            diffuse[i, first + k] = at_least(diffuse[i, first + k] - gain[i] * seen, i, k, largest)
 
 
 @kernel
@@ -287,15 +337,10 @@ def push(matrix: Array, factor: Array, n_columns: int, first: int, moved: Array)
 
 @kernel
 def push_diffuse(matrix: Array, diffuse: Array, n_diffuse: int, moved: Array) -> None:
-    """Fill the first rows of `moved` with `matrix` times A, 0 where that is rounding, and the reach of its rows.
-
-    The reach goes on with the largest entry of F alone: with the sum of all it would grow without end under a rotation.
-    """
-    d, last = matrix.shape[0], diffuse.shape[1] - 1
+    """Fill the first rows of `moved` with `matrix` times A, 0 where that is rounding, and the reach of its rows."""
+    d, first = matrix.shape[0], diffuse.shape[1] - REACHES
     for i in range(d):
-        reach = 0.0
-        for k in range(d):
-            reach = max(reach, abs(matrix[i, k]) * diffuse[k, last])
+        largest = 0.0
         for j in range(n_diffuse):
             total, scale = 0.0, 0.0
             for k in range(d):
@@ -303,8 +348,13 @@ def push_diffuse(matrix: Array, diffuse: Array, n_diffuse: int, moved: Array) ->
                 total += term
                 scale += abs(term)
             moved[i, j] = total
-            reach = max(reach, scale)
+            largest = max(largest, scale)
+        for s in range(REACHES):
+            total = 0.0
+            for k in range(d):
+                total += matrix[i, k] * diffuse[k, first + s]
+            moved[i, first + s] = at_least(total, i, s, largest)
+        smallest = NOTHING * row_reach(moved, i)
         for j in range(n_diffuse):
-            if abs(moved[i, j]) <= NOTHING * reach:
+            if abs(moved[i, j]) <= smallest:
                 moved[i, j] = 0.0
-        moved[i, last] = reach

@@ -14,12 +14,15 @@ import math
 
 from kalman_em.arrays import Array
 from kalman_em.compiled import kernel, part
+from kalman_em.inference.numerics import LOST_DIGITS
 
 LOG_2PI = math.log(2.0 * math.pi)
 # A sum that cancels to this part of the size of its terms is rounding, not information.
 CANCELLED = 1e-9
 # The same for a sum of squares and for the pivots of a covariance.
 CANCELLED_SQUARE = 1e-14
+# In between rounding and this part it may be either, or has lost too many digits: factors are needed to say.
+ROUNDED, UNSURE = 1e-13, 1e-7
 # An observation with more noise than this part of its spread takes at most three digits from a difference. That will
 # do where all states are noisy: elsewhere smoothing would carry the errors on along directions free of noise.
 LOSSLESS = 1e-3
@@ -121,18 +124,20 @@ def predict_cov(size: Size, transition: Array, noise_cov: Array, cov: Array, wor
 
 
 @part
-def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int, work: Array) -> int:
+def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int, work: Array) -> tuple[int, bool]:
     """Move the diffuse factor one step on, in place, dropping columns that the transition sends to 0.
 
     Entries that cancel are 0: what rounding leaves of them a later observation would take for a direction of its own.
+    Returns the number of columns left, and whether it was unsure what is rounding.
     """
-    d = len(size)
+    d, is_unsure = len(size), False
     for i in range(d):
         for j in range(n_columns):
             total, scale = 0.0, 0.0
             for k in range(d):
                 total += transition[i, k] * factor[k, j]
                 scale += abs(transition[i, k] * factor[k, j])
+            is_unsure = is_unsure or is_doubtful(total, scale)
             work[i, j] = total if abs(total) > CANCELLED * scale else 0.0
     kept = 0
     for j in range(n_columns):
@@ -147,7 +152,13 @@ def predict_factor(size: Size, transition: Array, factor: Array, n_columns: int,
     for i in range(d):
         for j in range(kept):
             factor[i, j] = work[i, j]
-    return kept
+    return kept, is_unsure
+
+
+@part
+def is_doubtful(total: float, scale: float) -> bool:
+    """Whether a sum of terms of this size is neither clearly rounding nor clearly something."""
+    return ROUNDED * scale < abs(total) < UNSURE * scale
 
 
 @part
@@ -230,10 +241,15 @@ def regular_gain(size: Size, h: Array, variance: float, cov: Array, reference: A
 
 
 @part
-def diffuse_gain(size: Size, h: Array, factor: Array, n_columns: int, weights: Array, gain: Array) -> float:
-    """Fill `gain` with K = A w / w'w, w = A'h, and return w'w; 0 where h sees no diffuse direction."""
+def diffuse_gain(
+    size: Size, h: Array, factor: Array, n_columns: int, weights: Array, gain: Array
+) -> tuple[float, bool]:
+    """Fill `gain` with K = A w / w'w, w = A'h; return w'w, 0 where h sees no diffuse direction.
+
+    Also returns whether it was unsure what of w is rounding.
+    """
     d = len(size)
-    s = 0.0
+    s, is_unsure = 0.0, False
     for j in range(n_columns):
         total = 0.0
         scale = 0.0
@@ -241,6 +257,7 @@ def diffuse_gain(size: Size, h: Array, factor: Array, n_columns: int, weights: A
             term = factor[i, j] * h[i]
             total += term
             scale += abs(term)
+        is_unsure = is_unsure or is_doubtful(total, scale)
         if abs(total) <= CANCELLED * scale:
             total = 0.0
         weights[j] = total
@@ -251,13 +268,16 @@ def diffuse_gain(size: Size, h: Array, factor: Array, n_columns: int, weights: A
             for j in range(n_columns):
                 total += factor[i, j] * weights[j]
             gain[i] = total / s
-    return s
+    return s, is_unsure
 
 
 @part
-def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> int:
-    """Remove from the factor, in place, the direction w: a Householder reflection takes w to the first axis."""
-    d = len(size)
+def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> tuple[int, bool]:
+    """Remove from the factor, in place, the direction w: a Householder reflection takes w to the first axis.
+
+    Returns the number of columns left, and whether it was unsure what is rounding.
+    """
+    d, is_unsure = len(size), False
     norm = 0.0
     for j in range(n_columns):
         norm += weights[j] * weights[j]
@@ -278,6 +298,7 @@ def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> 
         total *= 2.0 / square
         for j in range(1, n_columns):
             entry = factor[i, j] - total * weights[j]
+            is_unsure = is_unsure or is_doubtful(entry, extent)
             factor[i, j - 1] = entry if abs(entry) > CANCELLED * extent else 0.0
         factor[i, kept] = 0.0
     # Columns that were equal leave a null column behind.
@@ -294,7 +315,7 @@ def reduce_factor(size: Size, factor: Array, n_columns: int, weights: Array) -> 
     for j in range(compact, kept):
         for i in range(d):
             factor[i, j] = 0.0
-    return compact
+    return compact, is_unsure
 
 
 @part
@@ -311,23 +332,24 @@ def update_step(
     lossless: float,
     gain: Array,
     work: Array,
-) -> tuple[float, float, int]:
+) -> tuple[float, float, int, bool]:
     """Condition mean, cov and factor on one scalar observation, in place; fill `gain`.
 
     Returns the log density (-inf where the observation contradicts a state known without error), the spread s (0 where
-    there was nothing to learn, -1 for a diffuse direction) and the number of columns left.
+    there was nothing to learn, -1 for a diffuse direction), the number of columns left, and whether it was unsure what
+    of the diffuse directions is rounding.
     """
-    d = len(size)
+    d, is_unsure, is_doubted = len(size), False, False
     row, weights = work[1], work[2]
     error = value
     for i in range(d):
         error -= h[i] * mean[i]
     s = 0.0
     if n_columns > 0:
-        s = diffuse_gain(size, h, factor, n_columns, weights, gain)
+        s, is_unsure = diffuse_gain(size, h, factor, n_columns, weights, gain)
     if s > 0.0:
         log_density = -0.5 * (LOG_2PI + math.log(s))
-        n_columns = reduce_factor(size, factor, n_columns, weights)
+        n_columns, is_doubted = reduce_factor(size, factor, n_columns, weights)
         joseph(size, h, gain, variance, cov, row)
         s = -1.0
     else:
@@ -336,12 +358,12 @@ def update_step(
             extent = abs(value)
             for i in range(d):
                 extent += abs(h[i] * mean[i])
-            return (0.0 if abs(error) <= CANCELLED * extent else -math.inf), 0.0, n_columns
+            return (0.0 if abs(error) <= CANCELLED * extent else -math.inf), 0.0, n_columns, is_unsure
         log_density = -0.5 * (LOG_2PI + math.log(s) + error * error / s)
         condition(size, h, gain, variance, s, lossless, cov, row)
     for i in range(d):
         mean[i] += gain[i] * error
-    return log_density, s, n_columns
+    return log_density, s, n_columns, is_unsure or is_doubted
 
 
 @part
@@ -358,8 +380,10 @@ def smooth_step(
     smoother_gain: Array,
     cov: Array,
     work: Array,
-) -> int:
-    """Condition the filtered state at t on the state at t+1; return the number of diffuse columns left.
+) -> tuple[int, bool]:
+    """Condition the filtered state at t on the state at t+1.
+
+    Returns the number of diffuse columns left, and whether a spread cancelled so far that rounding may count.
 
     x[t+1] = F x[t] + c + w, w ~ N(0, Q), is an observation of x[t]. With Q = U D U' and `rows` = U^-1 F it is d
     independent scalar observations, so neither Q nor a predicted covariance is inverted: both may be singular.
@@ -367,7 +391,7 @@ def smooth_step(
     Cov[x[t] | x[t+1], y[0..t]]. The factor is consumed. The last row of `work` takes the largest variances that a
     diffuse direction left on the way, with `next_cov` for what is known of x[t+1]: others may cancel them.
     """
-    d = len(size)
+    d, is_lossy = len(size), False
     gain, row, weights, peaks = work[0], work[1], work[2], work[work.shape[0] - 1]
     for i in range(d):
         peaks[i] = 0.0
@@ -378,9 +402,11 @@ def smooth_step(
         h = rows[i]
         s = 0.0
         if n_columns > 0:
-            s = diffuse_gain(size, h, factor, n_columns, weights, gain)
+            s, is_unsure = diffuse_gain(size, h, factor, n_columns, weights, gain)
+            is_lossy = is_lossy or is_unsure
         if s > 0.0:
-            n_columns = reduce_factor(size, factor, n_columns, weights)
+            n_columns, is_unsure = reduce_factor(size, factor, n_columns, weights)
+            is_lossy = is_lossy or is_unsure
             joseph(size, h, gain, pivots[i], cov, row)
             for k in range(d):
                 peaks[k] = max(peaks[k], gain[k] * gain[k] * (pivots[i] + next_cov[i, i]))
@@ -388,6 +414,10 @@ def smooth_step(
             s = regular_gain(size, h, pivots[i], cov, filtered_cov, gain)
             if s <= 0.0:
                 continue
+            seen = 0.0
+            for k in range(d):
+                seen += h[k] * h[k] * filtered_cov[k, k]
+            is_lossy = is_lossy or seen > LOST_DIGITS * s
             condition(size, h, gain, pivots[i], s, lossless, cov, row)
         for j in range(i + 1, d):
             total = 0.0
@@ -403,7 +433,7 @@ def smooth_step(
             if upper[i, j] != 0.0:
                 for k in range(d):
                     smoother_gain[k, j] -= smoother_gain[k, i] * upper[i, j]
-    return n_columns
+    return n_columns, is_lossy
 
 
 @part

@@ -74,7 +74,12 @@ def drawn_scatter(G: Array, Q: Array, residual: Array, counts: Array) -> tuple[A
         gains = inner @ back / unit[:, None, :]
         return symmetrised(np.einsum("krd,kde,kse->rs", gains, residual, gains, optimize=True)), n
     pushed = scaled @ Q
-    values, vectors = np.linalg.eigh(symmetrised(pushed @ back))
+    moved = symmetrised(pushed @ back)
+    # Once more in units of their variances: those of Q are units of the columns that they move.
+    variances = np.diagonal(moved, axis1=1, axis2=2)
+    own = np.sqrt(np.where(variances > 0.0, variances, 1.0))
+    unit, scaled, pushed = unit * own, scaled / own[:, :, None], pushed / own[:, :, None]
+    values, vectors = np.linalg.eigh(moved / (own[:, :, None] * own[:, None, :]))
     live = values > SILENT * np.maximum(values[:, -1:], 0.0)
     inverse_values = np.where(live, 1.0 / np.where(live, values, 1.0), 0.0)
     gains = np.swapaxes(pushed, 1, 2) @ ((vectors * inverse_values[:, None, :]) @ np.swapaxes(vectors, 1, 2))

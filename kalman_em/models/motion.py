@@ -265,7 +265,10 @@ def moving_random_start(specification: Specification, panel: Panel, rng: np.rand
 
 
 def _sources(specification: Specification, panel: Panel, noise: Array) -> list[Array]:
-    """Return for each noise the spectral density that adds in a usual gap as much as is observed with each value."""
+    """Return for each noise the spectral density that adds in a usual gap as much as is observed with each value.
+
+    Axes whose densities are learnt apart have one each, in the units of the columns that they move.
+    """
     dynamics, gaps = specification.dynamics, specification.transition_gaps
     assert dynamics is not None
     assert gaps is not None
@@ -280,13 +283,25 @@ def _sources(specification: Specification, panel: Panel, noise: Array) -> list[A
     H = specification.constraint("observation_matrix").fixed
     result, first = [], 0
     for source, m in zip(dynamics.noises, dynamics.copies, strict=True):
-        n = m * source.n_noises * dynamics.axes
-        share = np.sum((H @ G[:, first : first + n]) ** 2, axis=1) / noise
+        n_apart = source.n_noises * dynamics.axes
+        n = m * n_apart
+        added = (H @ G[:, first : first + n]) ** 2 / noise[:, None]
+        largest = added.sum(axis=1).max()
+        common = 1.0 / largest if largest > 0.0 else 1.0
         density = np.zeros(G.shape[1])
-        density[first : first + n] = 1.0 / share.max() if share.max() > 0.0 else 1.0
+        own = added.reshape(-1, m, n_apart).sum(axis=1).max(axis=0)
+        density[first : first + n] = np.tile(np.divide(1.0, own, out=np.full(n_apart, common), where=own > 0.0), m)
+        if not _are_kept(specification, density):
+            density[first : first + n] = common
         result.append(np.diag(density))
         first += n
     return result
+
+
+def _are_kept(specification: Specification, density: Array) -> bool:
+    """Whether these densities may stand side by side, or the form of them makes them one."""
+    kept = specification.covariance("transition_cov").most_likely(np.diag(density))
+    return bool(np.allclose(np.diagonal(kept), density, rtol=1e-12, atol=0.0))
 
 
 def _values(specification: Specification, panel: Panel, R: Array, Q: Any) -> dict[str, Array]:

@@ -69,8 +69,8 @@ def test_units_of_the_data(name, unit):
     assert furthest(plain, moved, np.full(values.shape[1], unit)) < 1e-5
 
 
-# One density for all axes is of their common unit, and the start of a motion compares them.
-BY_COLUMNS = ("VectorAutoregression", "DynamicFactor", "DynamicFactor, idiosyncratic")
+# One density for all axes is of their common unit.
+BY_COLUMNS = ("Irregular", "VectorAutoregression", "DynamicFactor", "DynamicFactor, idiosyncratic")
 
 
 @pytest.mark.parametrize("unit", [1e-9, 1e9])
