@@ -76,7 +76,7 @@ class _Rows:
 def _compiled(plain: Callable[..., None], write: Callable[..., None], n_arguments: int) -> Any:
     """Return the compiled form of `plain`, whose code `write` makes; `plain` itself under NUMBA_DISABLE_JIT=1."""
     if vars(config)["DISABLE_JIT"]:
-        return plain
+        return lambda size, *arguments: plain(size, *arguments) if isinstance(size, tuple) else None
 
     def typed(size: Any, arguments: tuple[Any, ...]) -> Any:
         def lowered(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -107,8 +107,9 @@ _INTRINSICS = {3: _of_three, 4: _of_four}
 
 
 def _multiply(size: Any, start: Array | None, left: Array, right: Array, result: Array) -> None:
-    product = left @ right
-    result[...] = product if start is None else start + product
+    # Scratch space may have more rows than there are states.
+    product = left[: len(size)] @ right[: len(size)]
+    result[: len(product)] = product if start is None else start + product
 
 
 def _write_multiply(
