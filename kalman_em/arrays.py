@@ -39,6 +39,34 @@ class Table:
         return frozen(result)
 
 
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Rows of values less their predictions, values - means matrix' - offset, and NaN where those are `unknown`."""
+
+    values: Array
+    means: Array
+    matrix: Array
+    offset: Table
+    unknown: BoolArray | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of `at_rows`."""
+        return self.values.shape
+
+    def at_rows(self) -> Array:
+        """Return the differences."""
+        (result,) = empty_arrays(self.shape)
+        # For one column `numpy.matmul` takes several times as long; so does an offset that repeats along short rows.
+        np.dot(self.means, self.matrix.T, out=result)
+        np.subtract(self.values, result, out=result)
+        if self.offset.entries.any():
+            result -= self.offset.entries[0] if len(self.offset.entries) == 1 else self.offset.at_rows()
+        if self.unknown is not None:
+            result[self.unknown] = np.nan
+        return frozen(result)
+
+
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """Return `array` C-contiguous and read-only; the caller hands it over and writes to it no more."""
     result = np.ascontiguousarray(array) if array.ndim else array

@@ -6,6 +6,7 @@ What a new large array costs is the first touch of its pages, often more than th
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -45,17 +46,18 @@ def empty_arrays(*shapes: tuple[int, ...]) -> list[NDArray[np.float64]]:
     >>> [one.shape for one in empty_arrays((3, 2), (3,))]
     [(3, 2), (3,)]
     """
-    sizes = [-(-prod(shape) // 8) * 8 for shape in shapes]
+    lengths = [prod(shape) for shape in shapes]
+    sizes = [-(-length // 8) * 8 for length in lengths]
     n_bytes = 8 * sum(sizes)
     if n_bytes < LARGE_ARRAYS:
         return [np.empty(shape) for shape in shapes]
     memory = np.asarray(_Lease(_piece(max(n_bytes, LARGE_PAGE) + LARGE_PAGE)))
     begin = -memory.__array_interface__["data"][0] % LARGE_PAGE
     block = memory[begin : begin + n_bytes].view(np.float64)
-    ends = np.cumsum(sizes).tolist()
+    begins = [0, *accumulate(sizes)]
     return [
-        block[end - size : end - size + prod(shape)].reshape(shape)
-        for end, size, shape in zip(ends, sizes, shapes, strict=True)
+        block[first : first + length].reshape(shape)
+        for first, length, shape in zip(begins, lengths, shapes, strict=False)
     ]
 
 

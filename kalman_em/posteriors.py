@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kalman_em.arrays import Array, Table, check_shape
+from kalman_em.arrays import Array, Differences, Table, check_shape
 from kalman_em.errors import InputError
 from kalman_em.observations import Observations
 
 
 class LaidOut:
-    """Frozen values some of whose arrays may be given as tables, and are laid out over the rows when asked for.
+    """Frozen values some of whose arrays may be given as tables or differences, made over the rows when asked for.
 
     Where a filter has converged, rows share their covariances: most callers never ask for all T of them.
     """
@@ -29,18 +29,19 @@ class LaidOut:
 
     def table(self, name: str) -> Table | None:
         """Return the table that an array was given as, if it was."""
-        found: Table | None = self.__dict__.get("_tables", {}).get(name)
-        return found
+        found = self.__dict__.get("_tables", {}).get(name)
+        return found if isinstance(found, Table) else None
 
     def _set_tables_aside(self) -> None:
-        tables = {name: value for name, value in self.__dict__.items() if isinstance(value, Table)}
+        tables = {name: value for name, value in self.__dict__.items() if isinstance(value, Table | Differences)}
         for name in tables:
             object.__delattr__(self, name)
         object.__setattr__(self, "_tables", tables)
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        table = self.table(name)
-        return getattr(self, name).shape if table is None else table.shape
+        given = self.__dict__.get("_tables", {}).get(name)
+        shape: tuple[int, ...] = (getattr(self, name) if given is None else given).shape
+        return shape
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,12 +106,12 @@ class FilteredStates(LaidOut):
         self._set_tables_aside()
         _check_arrays(self, {"predicted_means": 2, "innovations": 2, "diffuse_factors": 3})
         n_steps, d = self.predicted_means.shape
-        p = self.innovations.shape[1]
+        p = self.n_columns
         _check(self._shape("predicted_covs"), (n_steps, d, d), "predicted_covs")
         check_shape(self.filtered_means, (n_steps, d), "filtered_means")
         _check(self._shape("filtered_covs"), (n_steps, d, d), "filtered_covs")
         check_shape(self.log_likelihoods, (n_steps,), "log_likelihoods")
-        check_shape(self.innovations, (n_steps, p), "innovations")
+        _check(self._shape("innovations"), (n_steps, p), "innovations")
         _check(self._shape("innovation_covs"), (n_steps, p, p), "innovation_covs")
         check_shape(self.diffuse_factors, (len(self.diffuse_factors), d, d), "diffuse_factors")
         if self.times is not None:
@@ -120,6 +121,11 @@ class FilteredStates(LaidOut):
     def log_likelihood(self) -> float:
         """log p(y), every 2π included."""
         return float(self.log_likelihoods.sum())
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns of the observations."""
+        return self._shape("innovations")[1]
 
     @property
     def n_diffuse_steps(self) -> int:
@@ -177,7 +183,7 @@ def _check(shape: tuple[int, ...], expected: tuple[int, ...], name: str) -> None
 def _check_arrays(moments: Any, dimensions: dict[str, int]) -> None:
     """Check that every field of `Array` type is an array, and the number of dimensions of those named."""
     for name in (part.name for part in fields(moments) if part.type == "Array"):
-        if moments.table(name) is not None:
+        if name in moments.__dict__["_tables"]:
             continue
         value = getattr(moments, name)
         if not isinstance(value, np.ndarray):

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, frozen
+from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.linalg import least_squares
 
 
@@ -93,6 +93,12 @@ class JointConstraint:
         Then the regression separates by rows, and the noise covariance cancels out of its normal equations.
         """
         return self.free_block[1] if self.free_block is not None and np.all(self.free_block[0]) else None
+
+    @cached_property
+    def free_first(self) -> tuple[IntArray, int] | None:
+        """The columns of M, free ones first, and how many are free; None unless each is so in all rows or in none."""
+        columns = self.free_columns
+        return None if columns is None else (np.argsort(~columns, kind="stable"), int(np.count_nonzero(columns)))
 
     @cached_property
     def free_block(self) -> tuple[BoolArray, BoolArray] | None:

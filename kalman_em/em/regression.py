@@ -16,6 +16,7 @@ import numpy as np
 
 from kalman_em.arrays import Array
 from kalman_em.em.constraints import JointConstraint
+from kalman_em.em.one_factor import regressed
 from kalman_em.linalg import (
     pseudo_inverses,
     smallest_scaled_eigenvalue,
@@ -46,6 +47,8 @@ class Moments:
 
     def pooled(self) -> Moments:
         """Return the sums over the groups, as one group."""
+        if len(self.count) == 1:
+            return self
         return Moments(*(part.sum(axis=0, keepdims=True) for part in self._parts()))
 
     def _parts(self) -> tuple[Array, Array, Array, Array]:
@@ -220,6 +223,9 @@ def best_change_and_noise(
     varies = noise_cov.ndim == 3
     groups = moments if varies else moments.pooled()
     rows = np.where(groups.count > 0.0, groups.count, 1.0)[:, None, None]
+    at_once = None if varies else _regressed_at_once(groups, constraint, noise_cov)
+    if at_once is not None:
+        return at_once[0], most_likely(at_once[1][None] / rows, groups.count, noise_cov)
     is_one_solve = constraint.n_free + constraint.n_own == 0 or (not varies and _separates(constraint, noise_cov))
     cov = noise_cov
     for _ in range(MAX_ALTERNATIONS):
@@ -231,6 +237,13 @@ def best_change_and_noise(
         if is_one_solve or moved <= ALTERNATION_TOLERANCE:
             break
     return change, cov
+
+
+def _regressed_at_once(moments: Moments, constraint: JointConstraint, noise_cov: Array) -> tuple[Array, Array] | None:
+    """Return the change and the scatter of one group after it, where one factor gives both and keeps its digits."""
+    if constraint.free_first is None or moments.residual.ndim == 2 or not noise_cov.diagonal().min() > 0.0:
+        return None
+    return regressed(moments.residual[0], moments.cross[0], moments.regressor[0], *constraint.free_first)
 
 
 def _whole(residual: Array) -> Array:

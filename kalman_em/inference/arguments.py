@@ -48,7 +48,7 @@ def check_filtered(system: LinearGaussianSystem, filtered: Any) -> None:
         raise InputError(
             f"filtered: expected FilteredStates, as kalman_filter returns them, got {type(filtered).__name__}"
         )
-    d, p = filtered.filtered_means.shape[1], filtered.innovations.shape[1]
+    d, p = filtered.filtered_means.shape[1], filtered.n_columns
     if d != system.state_dim:
         raise InputError(f"filtered: expected states of dimension {system.state_dim}, as the system's, got {d}")
     if p != system.obs_dim:

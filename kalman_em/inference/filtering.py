@@ -9,6 +9,7 @@ import numpy as np
 from kalman_em.arrays import Array, IntArray, ShortArray, Table, frozen
 from kalman_em.errors import NumericalError
 from kalman_em.inference.beginnings import begin_rows
+from kalman_em.inference.blocks import WIDE
 from kalman_em.inference.gains import factor_covs
 from kalman_em.inference.kernel_arrays import (
     BackwardSpace,
@@ -26,6 +27,7 @@ from kalman_em.inference.reduction import reduce_observations
 from kalman_em.inference.rows import Rows, SystemRows
 from kalman_em.inference.sizes import sized, wide
 from kalman_em.inference.steps import LOSSLESS, NOISY
+from kalman_em.linalg import has_correlations
 from kalman_em.memory import empty_arrays
 
 # Room for the covariances of a series over which they converge, at first; one that takes longer comes again.
@@ -219,8 +221,8 @@ def _run(
     n_moments = 1 if is_shared else n
     begun = Begun(
         starts[:-1].copy(),
-        np.broadcast_to(laid.initial_mean, (n_moments, d)).copy(),
-        np.broadcast_to(laid.initial_cov, (n_moments, d, d)).copy(),
+        _repeated(laid.initial_mean, (n_moments, d)),
+        _repeated(laid.initial_cov, (n_moments, d, d)),
         np.zeros(n, dtype=np.int64),
         np.zeros(n, dtype=np.int64),
     )
@@ -263,6 +265,12 @@ def _run(
     return stored, n_covs, begun.lost
 
 
+def _repeated(array: Array, shape: tuple[int, ...]) -> Array:
+    result = np.empty(shape)
+    result[...] = array
+    return result
+
+
 def _room(laid: SystemRows, rows: Rows, freezes: bool) -> int:
     """Return for how many covariances to make room: for every row's, unless most rows are likely to share one."""
     is_constant = len(laid.transition.entries) == len(laid.noise_cov.entries) == 1
@@ -274,14 +282,14 @@ def _room(laid: SystemRows, rows: Rows, freezes: bool) -> int:
 
 def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
     """Turn the observed entries of `values` - `offset` into independent scalar observations."""
-    if values.shape[1] == 1 and not offset.entries.any():
-        # One value a row is a scalar already.
+    if _are_scalars(laid, values, offset):
         first, H, R = laid.group_rows, laid.observation, laid.observation_cov
+        variances = np.diagonal(R.entries, axis1=1, axis2=2)
         return ReducedRows(
             values=values,
             h=H.entries[H.index[first]],
-            variances=frozen(R.entries[R.index[first], 0]),
-            counts=frozen(1 - np.isnan(values[first, 0]).astype(np.int64)),
+            variances=frozen(variances[R.index[first]]),
+            counts=frozen((~np.isnan(values[first])).sum(axis=1)),
             leftover=frozen(np.zeros(0)),
             group_index=laid.group_index,
         )
@@ -304,6 +312,15 @@ def reduce_rows(laid: SystemRows, values: Array, offset: Table) -> ReducedRows:
         leftover=frozen(leftover),
         group_index=laid.group_index,
     )
+
+
+def _are_scalars(laid: SystemRows, values: Array, offset: Table) -> bool:
+    """Whether the values are independent scalars as they come, none of them missing in a row that has others."""
+    p = values.shape[1]
+    if p > min(laid.state_dim, WIDE - 1) or offset.entries.any() or has_correlations(laid.observation_cov.entries):
+        return False
+    missing = np.isnan(values[laid.group_rows])
+    return p == 1 or bool(np.all(missing == missing[:, :1]))
 
 
 def check_finite(log_likelihoods: Array, filtered_means: Array, rows: Rows) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kalman_em.arrays import Array, IntArray, Table, frozen
+from kalman_em.arrays import Array, Differences, IntArray, Table, frozen
 from kalman_em.errors import InputError, NumericalError
 from kalman_em.inference.arguments import check_filtered, check_observations, check_system
 from kalman_em.inference.filtering import FilteredRows, ReducedRows, filter_all, log_likelihood_of, reduce_rows
@@ -13,7 +13,6 @@ from kalman_em.inference.numerics import AUTO, SQUARE_ROOT, STANDARD, LostDigits
 from kalman_em.inference.rows import Rows, SystemRows, lay, stack_rows
 from kalman_em.inference.smoothing import SmoothedRows, smooth_all, smooth_once
 from kalman_em.inference.square_root import FactoredRows, filter_factors, smooth_factors
-from kalman_em.memory import empty_arrays
 from kalman_em.observations import Observations
 from kalman_em.posteriors import FilteredStates, SmoothedStates
 from kalman_em.systems import LinearGaussianSystem
@@ -92,7 +91,7 @@ def kalman_filter(system: LinearGaussianSystem, observations: Observations, *, n
         filtered_means=result.filtered_means,
         filtered_covs=Table(result.filtered_covs, result.cov_index),  # type: ignore[arg-type]
         log_likelihoods=result.log_likelihoods,
-        innovations=frozen(innovations),
+        innovations=innovations,  # type: ignore[arg-type]
         innovation_covs=innovation_covs,  # type: ignore[arg-type]
         diffuse_factors=result.factors,
         times=rows.times,
@@ -156,32 +155,26 @@ def smooth_by(laid: SystemRows, rows: Rows, numerics: str = AUTO) -> SmoothedRow
     return smooth_factors(laid, rows.starts, found)
 
 
-def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array, Table]:
-    offset = laid.observation_offset.entries
-    if len(offset) > 1:
-        offset = offset[laid.observation_offset.index]
+def _innovations(laid: SystemRows, rows: Rows, result: FilteredRows) -> tuple[Array | Differences, Table]:
+    # The prediction of row t is diffuse while the state was diffuse after row t-1; such rows share no covariance.
+    unknown = np.concatenate([[True], result.columns[:-1] > 0]) if laid.initial_columns > 0 else None
     if len(laid.observation.entries) == len(laid.observation_cov.entries) == 1:
         # One H and R: as many distinct covariances as the filter has.
         H, R = laid.observation.entries[0], laid.observation_cov.entries[0]
-        (innovations,) = empty_arrays(rows.values.shape)
-        # For one column `numpy.matmul` takes several times as long; so does an offset that repeats along short rows.
-        np.dot(result.predicted_means, H.T, out=innovations)
-        np.subtract(rows.values, innovations, out=innovations)
-        if offset.any():
-            innovations -= offset
+        found = Differences(rows.values, result.predicted_means, H, laid.observation_offset, unknown)
         covs, index = _predicted(H, R, result.predicted_covs), result.cov_index
-    else:
-        H = laid.observation.entries[laid.observation.index]
-        R = laid.observation_cov.entries[laid.observation_cov.index]
-        innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
-        covs = _predicted(H, R, result.at_rows(result.predicted_covs))
-        index = frozen(np.arange(rows.n_rows))
-    # The prediction of row t is diffuse while the state was diffuse after row t-1; such rows share no covariance.
-    if laid.initial_columns > 0:
-        is_diffuse = np.concatenate([[True], result.columns[:-1] > 0])
-        innovations[is_diffuse] = np.nan
-        covs[index[is_diffuse]] = np.nan
-    return innovations, Table(covs, index)
+        if unknown is not None:
+            covs[index[unknown]] = np.nan
+        return found, Table(covs, index)
+    H = laid.observation.entries[laid.observation.index]
+    R = laid.observation_cov.entries[laid.observation_cov.index]
+    offset = laid.observation_offset.entries[laid.observation_offset.index]
+    innovations = rows.values - np.einsum("tij,tj->ti", H, result.predicted_means) - offset
+    covs = _predicted(H, R, result.at_rows(result.predicted_covs))
+    if unknown is not None:
+        innovations[unknown] = np.nan
+        covs[unknown] = np.nan
+    return frozen(innovations), Table(covs, frozen(np.arange(rows.n_rows)))
 
 
 def _predicted(H: Array, R: Array, covs: Array) -> Array:
@@ -312,9 +305,9 @@ def _tables(filtered: FilteredStates) -> tuple[Table, Table]:
 
 def _unseen(system: LinearGaussianSystem, filtered: FilteredStates, starts: IntArray) -> Rows:
     """Return the rows of `filtered` as far as the transitions of `system` need them: times and inputs, no values."""
-    n_steps, p = filtered.innovations.shape
+    n_steps, p = len(filtered.filtered_means), system.obs_dim
     return Rows(
-        values=filtered.innovations,
+        values=np.broadcast_to(np.nan, (n_steps, p)),
         starts=starts,
         inputs=frozen(np.zeros((n_steps, system.input_dim))) if system.input_dim else None,
         pattern=frozen(np.zeros(n_steps, dtype=np.int64)),

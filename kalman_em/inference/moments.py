@@ -28,7 +28,7 @@ def add_moments(
     cross: Array,
     regressor: Array,
 ) -> None:
-    """Add e e', e z' and z z' (lower triangles) over the rows of every group, z = (x, 1, u) and e = target - M x - c.
+    """Add e e', e z' and z z' over the rows of every group, z = (x, 1, u) and e = target - M x - c.
 
     The rows of group g are `order[bounds[g] : bounds[g + 1]]`. They share M, and the values that were `seen`: where
     none came e is 0. Their sums go to entry `entries[g]`. The rows lie side by side in `block` as columns (x, 1, u, e),
@@ -66,11 +66,13 @@ def add_moments(
         for i in range(r):
             for j in range(i + 1):
                 regressor[entry, i, j] += gram[i, j]
+                regressor[entry, j, i] = regressor[entry, i, j]
         for i in range(p):
             for j in range(r):
                 cross[entry, i, j] += gram[r + i, j]
             for j in range(i + 1):
                 residual[entry, i, j] += gram[r + i, r + j]
+                residual[entry, j, i] = residual[entry, i, j]
 
 
 @fused_part

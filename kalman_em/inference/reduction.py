@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kalman_em.arrays import Array, BoolArray, IntArray
+from kalman_em.arrays import Array, BoolArray, IntArray, frozen
 from kalman_em.compiled import kernel
 from kalman_em.inference.blocks import FEWEST_ROWS, WIDE, rows_of_groups
 from kalman_em.inference.projection import project_group, project_patterns, projections
@@ -60,7 +60,7 @@ def reduce_observations(
     time by matrix products; where R is diagonal, rows whose missing patterns differ as well.
 
     Returns the reduced values (N, m), rows of H (n_groups, m, d), variances (n_groups, m), counts (n_groups,) and
-    the leftover log-likelihood of each row (N,), m at most p.
+    the leftover log-likelihood of each row (N,), or none where there is none, m at most p.
 
     References
     ----------
@@ -71,7 +71,7 @@ def reduce_observations(
     p, d = matrix.shape[1:]
     seen = ~np.isnan(values[group_rows])
     is_diagonal = not has_correlations(cov)
-    found, order, bounds = None, np.arange(len(values)), np.zeros(n_groups + 1, dtype=np.int64)
+    found, order, bounds = None, np.zeros(0, dtype=np.int64), np.zeros(n_groups + 1, dtype=np.int64)
     taken = np.zeros(n_groups, dtype=bool)
     if p >= WIDE:
         order, bounds = rows_of_groups(group_index, n_groups)
@@ -86,7 +86,8 @@ def reduce_observations(
     width = int(counts.max(initial=1))
     h, variances = np.zeros((n_groups, width, d)), np.zeros((n_groups, width))
     h[others], variances[others] = made.rows[:, :width], made.variances[:, :width]
-    reduced, leftover = np.zeros((len(values), width)), np.zeros(len(values))
+    says_more = p >= WIDE or bool(made.turned.any())
+    reduced, leftover = np.zeros((len(values), width)), np.zeros(len(values) if says_more else 0)
     if found is not None:
         h[taken, :d], variances[taken, :d] = found.h[taken], 1.0
         rows = np.flatnonzero(taken[group_index])
@@ -135,13 +136,16 @@ def _reduce_groups(
         )
     rest = groups.at[~is_large]
     if len(rest):
-        place = np.full(len(groups.bounds) - 1, -1)
-        place[rest] = np.flatnonzero(~is_large)
+        index = groups.of_row
+        if len(rest) < len(groups.bounds) - 1:
+            place = np.full(len(groups.bounds) - 1, -1)
+            place[rest] = np.flatnonzero(~is_large)
+            index = frozen(place[groups.of_row])
         whiten_rows(
             values,
             offset,
             offset_index,
-            place[groups.of_row],
+            index,
             made.observed,
             made.n_observed,
             made.lower,
@@ -180,6 +184,8 @@ def _turned(rows: Array, variances: Array, n_observed: IntArray) -> tuple[BoolAr
     and the log of the constant that it costs (n_groups,).
     """
     n_groups, p, d = rows.shape
+    if not np.any(n_observed > d):
+        return np.zeros(n_groups, dtype=bool), np.ones((n_groups, p)), np.zeros((0, p, d)), np.zeros(n_groups)
     is_behind = np.arange(p) >= n_observed[:, None]
     turned = (n_observed > d) & np.all((variances > 0.0) | is_behind, axis=1)
     deviations, constants = np.ones((n_groups, p)), np.zeros(n_groups)
@@ -249,7 +255,7 @@ def whiten_rows(
     reduced: Array,
     leftover: Array,
 ) -> None:
-    """Fill `reduced` with L^-1 (y_o - d_o), turned where the group is, and `leftover`; both come as zeros.
+    """Fill `reduced` with L^-1 (y_o - d_o), and where the group is turned `leftover`; both come as zeros.
 
     Rows of group -1 are left as they are.
     """

@@ -150,7 +150,7 @@ def _added(
         cross,
         regressor,
     )
-    return mirrored(residual), cross, mirrored(regressor)
+    return residual, cross, regressor
 
 
 def mirrored(lower: Array) -> Array:

@@ -47,6 +47,8 @@ def completed(expectations: Expectations, observation_cov: Array) -> tuple[Momen
 
 def _expected(residual: Array, cross: Array, count: float, observed: BoolArray, R: Array) -> tuple[Array, Array]:
     """Return E[e e'] and E[e z'] with the missing rows of e filled in by their conditional moments."""
+    if not observed.any():
+        return count * R, np.zeros(cross.shape)
     o, m = np.flatnonzero(observed), np.flatnonzero(~observed)
     # Plain pairs of indexes: `numpy.ix_` takes longer than all that is done with what it picks.
     left_o, left_m = o[:, None], m[:, None]

@@ -139,6 +139,9 @@ def zeros_kept(old: Array, new: Array) -> Array:
 
 def _active(constraint: JointConstraint, active: IntArray, is_free: bool) -> JointConstraint:
     """Return the constraint on the rows of m that are active, with nothing free unless it `is_free`."""
+    if is_free and len(active) == constraint.n_rows:
+        # The same one every time: what it knows of itself is found once.
+        return constraint
     kept = slice(None) if is_free else slice(0)
     own = None if constraint.own is None else constraint.own[active][:, kept]
     return JointConstraint(len(active), 1, constraint.design[active][:, kept], own=own)

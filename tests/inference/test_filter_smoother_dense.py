@@ -36,7 +36,7 @@ PROPER = {
     "missing at the start": ({"input_dim": 1}, {"missing": 0.2, "missing_rows": [0, 1]}),
     "missing at the end": ({}, {"missing": 0.2, "missing_rows": [-1, -2]}),
 }
-SHAPES = [(1, 1, 6), (2, 3, 5), (3, 2, 8), (4, 4, 4), (4, 1, 8)]
+SHAPES = [(1, 1, 6), (2, 3, 5), (3, 2, 8), (4, 4, 4), (4, 1, 8), (6, 2, 6)]
 
 # name -> (state_dim, obs_dim, T, options of random_system, options of random_observations)
 DIFFUSE = {
@@ -129,6 +129,16 @@ def test_proper_start(name, d, p, n_steps):
     for seed in range(3):
         case = draw([seed, d, p], d, p, n_steps, system_options, observation_options)
         assert_equals_dense(*case)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("d", range(1, 7))
+def test_independent_readings(d, missing):
+    p = min(d, 3)
+    rows = {"missing": missing, "missing_rows": [2, 3]}
+    system, observations = draw([d, 7], d, p, 7, {"offsets": False, "diffuse": d // 3}, rows)
+    independent = system.replaced(observation_cov=np.diag(np.diagonal(system.observation_cov)))
+    assert_equals_dense(independent, observations)
 
 
 @pytest.mark.parametrize("name", DIFFUSE)
