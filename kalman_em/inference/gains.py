@@ -188,6 +188,9 @@ def wide_cov(
 
 def factor_covs(covs: Array) -> tuple[Array, Array]:
     """Return U (n, d, d) and D (n, d) of every covariance U D U' of a table."""
+    if covs.shape[1] == 1:
+        # Nothing to compile for: the first fit of all may well be of one state.
+        return np.ones(covs.shape), np.maximum(covs[:, :, 0], 0.0)
     upper, pivots = np.zeros(covs.shape), np.zeros(covs.shape[:2])
     factor_each(covs, upper, pivots)
     return upper, pivots

@@ -36,7 +36,7 @@ PROPER = {
     "missing at the start": ({"input_dim": 1}, {"missing": 0.2, "missing_rows": [0, 1]}),
     "missing at the end": ({}, {"missing": 0.2, "missing_rows": [-1, -2]}),
 }
-SHAPES = [(1, 1, 6), (2, 3, 5), (3, 2, 8), (4, 4, 4), (4, 1, 8), (6, 2, 6)]
+SHAPES = [(1, 1, 6), (2, 3, 5), (3, 2, 8), (4, 4, 4), (4, 1, 8)]
 
 # name -> (state_dim, obs_dim, T, options of random_system, options of random_observations)
 DIFFUSE = {
