@@ -57,6 +57,9 @@ class Accelerated(Generic[Params, Expectations]):
         for params in path:
             vector, back = numbers_of(self.problem, params)
             vectors.append(vector)
+        # What reaches an edge on the way (a variance at 0, say) is no longer free: there is no line to go along.
+        if len({len(vector) for vector in vectors}) > 1:
+            return
         size = np.maximum(np.abs(vectors[0]), np.abs(vectors[-1]))
         # Each number in units of its own size.
         unit = np.where(size > 0.0, size, 1.0)
@@ -103,7 +106,8 @@ def accelerated(problem: EMProblem[Params, Expectations]) -> Accelerated[Params,
     Notes
     -----
     The objective never falls: a leap is taken only if it is not below the first of the two steps, and is drawn back
-    towards the second where it fails or cannot be evaluated. The limits are those of EM. An iteration costs about
+    towards the second where it fails or cannot be evaluated; there is none while a number is on its way to an edge, at
+    which it is free no more. The limits are those of EM. An iteration costs about
     three E-steps and M-steps, and does the work of the more of EM's the slower that converges.
 
     References

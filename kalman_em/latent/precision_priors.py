@@ -92,8 +92,9 @@ class PrecisionPrior:
     def drawn(self, degrees: Array, n_columns: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Return degrees (n,) of Student's t in each row, and draws of it about 0 with the unit scale (n, p).
 
-        With the scale matrix S times the first over the degrees ν they are the posterior predictive: columns of a
-        full or isotropic precision share what it is drawn to be, those of a diagonal one do not.
+        With the scale matrix S ν (1 + β) / (β ν'), ν' the degrees returned, they are the posterior predictive
+        (Bishop 2006, equation 10.82): columns of a full or isotropic precision share what it is drawn to be, those of a
+        diagonal one do not.
         """
         n = len(degrees)
         own = degrees + 1.0 - n_columns if isinstance(self.inner, Full) else degrees

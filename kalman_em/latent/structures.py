@@ -47,8 +47,8 @@ class Structure:
     def most_likely(self, counts: Array, scatters: Array, near: Array) -> Array:
         """Return the covariances (K, p, p) that maximise -Σ_k n_k (log|Σ_k| + tr(Σ_k^-1 S_k)).
 
-        Closed for a shared volume or what has nothing iterative in it (EVI, EEV, EVV), else by steps each exact in some
-        of the factors. An orientation for all is found by rotations in planes from that of `near`, a local maximum.
+        Closed for EVI, EEV and EVV, else by steps each exact in some of the factors. An orientation for all is found by
+        rotations in planes from that of `near`, a local maximum.
         Where a direction has no scatter the scatters come back as they are.
         """
         if self.is_diagonal:

@@ -47,7 +47,7 @@ class VariationalMixture:
         ν_0, how sure the prior is of the covariance: of full ones above p - 1. p, the number of columns, when left out.
     mean, cov : array_like of shape (p,) and (p, p), optional
         The prior mean, and the prior of a covariance, times ν_0 (W_0^-1), of the form; those of all rows when left out
-        (of variances alone where entries are missing), so that the fit is the same in all units.
+        (of variances alone where entries are missing), so that the fit is the same in all units that the form allows.
 
     Raises
     ------

@@ -96,3 +96,19 @@ def test_free_numbers_are_what_is_extrapolated(counts):
     one = kem.run_em(kem.accelerated(ManyZeros(counts)), Rates(2.0, 0.1))
     other = kem.run_em(kem.accelerated(Logged(counts)), Rates(2.0, 0.1))
     assert other.params.mean == pytest.approx(one.params.mean, abs=1e-4)
+
+
+def test_there_is_no_leap_where_a_number_reaches_an_edge_on_the_way(counts):
+    class Edged(ManyZeros):
+        def free_numbers(self, params):
+            # As of a variance that is held once it is at 0: below some mean there is a number less.
+            return np.array([params.share, params.mean, 0.0][: 3 if params.mean > limit else 2])
+
+        def with_numbers(self, params, numbers):
+            return Rates(float(numbers[1]), float(numbers[0]))
+
+    plain, problem = kem.run_em(ManyZeros(counts), Rates(2.0, 0.1)), Edged(counts)
+    limit = 0.5 * (2.0 + problem.m_step(None, problem.e_step(Rates(2.0, 0.1))[0]).mean)
+    fast = kem.run_em(kem.accelerated(problem), Rates(2.0, 0.1))
+    assert fast.log_likelihood == pytest.approx(plain.log_likelihood, abs=1e-6)
+    assert fast.n_iterations < plain.n_iterations

@@ -68,3 +68,24 @@ def test_variants_are_those_of_the_page(name):
     assert isinstance(problem, Tempers) == (OPTIONS[name]["hard, annealed"] == "yes")
     assert isinstance(problem, Divides) == (OPTIONS[name]["incremental, stochastic"] == "yes")
     assert (OPTIONS[name]["panels"] == "yes") == model.is_ordered
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_all_latent_models_are_accelerated_and_take_no_inputs(name):
+    values = np.random.default_rng(0).normal(size=(30, 1 if name == "MarkovAutoregression" else 3))
+    data = np.random.default_rng(0).poisson(2.0, size=(6, 5)) if name == "TopicModel" else values
+    fitted = kem.fit(LATENT[name], data, method="accelerated", stopping=kem.Stopping(max_iterations=3))
+    assert (OPTIONS[name]["accelerated"], OPTIONS[name]["inputs"]) == ("yes", "")
+    assert np.diff(fitted.em.log_likelihoods).min() > -1e-9 * abs(fitted.log_likelihood)
+    with pytest.raises(kem.InputError, match="inputs"):
+        kem.fit(LATENT[name], data, inputs=np.ones((len(data), 1)))
+
+
+def test_variants_of_state_spaces_are_those_of_the_page():
+    assert list(OPTIONS["LinearGaussian"].values()) == ["", "hard", "yes", "yes", "yes"]
+    flow = kem.datasets.load("nile")["flow"]
+    for method in ("accelerated", "annealed"):
+        with pytest.raises(kem.InputError, match="method"):
+            kem.fit(kem.LocalLevel(), flow, method=method)
+    noise = kem.LocalLevel(level_cov=kem.Fixed([[1469.0]]))
+    assert "smoothed states together" in kem.fit(noise, flow, method="hard").em.objective

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 from scipy.special import betaln, gammaln, multigammaln
 
 import kalman_em as kem
@@ -278,3 +279,16 @@ def test_variants_of_em_work_on_it():
     assert parts.bound == pytest.approx(whole.bound, abs=1e-5)
     assert parts.em.log_likelihood == pytest.approx(parts.bound, rel=1e-12)
     assert np.diff(parts.em.log_likelihoods).min() > -1e-9
+
+
+def test_what_the_rows_add_to_the_bound_is_below_the_density_of_the_predictive():
+    data = blobs(30)[:, :1]
+    fitted = kem.fit(kem.VariationalMixture(2), data)
+    own, problem, params = fitted.log_densities(), fitted.problem, fitted.params
+    assert own.sum() - problem.divergence(fitted.em.params) == pytest.approx(fitted.bound, rel=1e-12)
+    beta, nu = params["mean_precisions"], params["degrees"]
+    scale = np.sqrt(params["covs"][:, 0, 0] * (1.0 + beta) / beta)
+    weights = fitted.weights
+    predictive = np.log(scipy.stats.t.pdf(data, nu, params["means"][:, 0], scale) @ weights)
+    assert (own < predictive).all()
+    assert own.to_numpy() == pytest.approx(predictive, abs=0.5)

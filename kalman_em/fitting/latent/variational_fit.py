@@ -58,6 +58,27 @@ class VariationalMixtureFit(BoundFit, MixtureFit):
         """None: see `bound`."""
         raise no_criterion("ICL")
 
+    def log_densities(self, data: Any = None) -> pd.Series[float]:
+        """Return what each row adds to the bound; the arguments are those of `probabilities`.
+
+        log Σ_k exp(E[log π_k] + E[log N(x_o; μ_k, Λ_k)]), expectations over the posterior: no density, but below the
+        logarithm of that of the posterior predictive. With the divergence of the posterior from the prior taken off
+        their sum is `bound`.
+
+        Raises
+        ------
+        InputError
+            If `data` cannot be read or has other columns.
+
+        Examples
+        --------
+        >>> import kalman_em as kem
+        >>> fitted = kem.fit(kem.VariationalMixture(2), kem.datasets.load("nile")["flow"])
+        >>> bool(fitted.log_densities().sum() > fitted.bound)
+        True
+        """
+        return super().log_densities(data)
+
     def sample(self, n: int, *, rng: np.random.Generator | None = None) -> pd.DataFrame:
         """Return `n` rows drawn from the posterior predictive, a mixture of Student's t (Bishop, equation 10.81).
 
