@@ -171,13 +171,13 @@ class Ascent(Generic[Params, Expectations]):
         return heights[-1] - heights[-1 - CALM] <= self._stopping.relative_tolerance * (1.0 + ascent)
 
     def _is_at_rest(self) -> bool:
-        """Whether a long climb has only moved within rounding for as many iterations as show calm.
+        """Whether a long climb with leaps has only moved within rounding for as many iterations as show calm.
 
         An M-step by steps that gain knows its parameters to the root of the rounding of what it raises, and they
         go to and fro there. Steps that creep one way by so little, at no gain, are along what the data leave open.
         """
         heights, changes = self._history.log_likelihoods, self._history.parameter_changes
-        if self._history.n_iterations <= LEAP_AFTER + CALM:
+        if not self._has_leapt or self._history.n_iterations <= LEAP_AFTER + CALM:
             return False
         gained = heights[-1] - heights[-1 - CALM]
         return max(changes[-CALM:]) <= AT_REST and gained <= STEP_ROUNDING * (1.0 + abs(heights[-1]))

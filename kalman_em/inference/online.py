@@ -161,10 +161,10 @@ def take_scalars(
     """Condition mean and cov on independent scalar observations, one a row of `rows`; return their log density."""
     total = 0.0
     for i in range(scalars.shape[0]):
-        log_density, *_ = update_step(
+        found = update_step(
             size, rows[i], scalars[i], variances[i], mean, cov, no_factor, 0, reference, math.inf, gain, work
         )
-        total += log_density
+        total += found[0]
     return total
 
 

@@ -487,15 +487,19 @@ def test_a_climb_that_gains_at_every_leap_is_not_over_between_them():
 
 @dataclass(frozen=True)
 class Tremor:
-    """A climb that is over, whose M-step knows its parameter to `size` only."""
+    """A climb with a second way up that is over, whose M-step knows its parameter to `size` only."""
 
     size: float
+    climb_after: int = 30
 
     def e_step(self, at):
         return None, -1.0 - 0.9 ** at[0]
 
     def m_step(self, at, _):
         return at[0] + 1, self.size * (-1.0) ** at[0]
+
+    def climb(self, at):
+        return at[0] + 10, at[1]
 
     def parameter_change(self, old, new):
         return abs(new[1] - old[1])
