@@ -91,6 +91,8 @@ class RegressionStep:
         Of coefficients the normal equations; of a covariance C with basis B, n tr(C^-1 B_a C^-1 B_b) / 2.
         """
         result = np.zeros((self.n_free, self.n_free))
+        if self.n_free == 0:  # What is known may be singular.
+            return result
         n = self.coefficients.n_free
         inverses = np.asarray(np.linalg.inv(covs), dtype=np.float64)
         result[:n, :n] = self._normal(sums, inverses)

@@ -314,6 +314,19 @@ def test_quiet_and_manoeuvring_stretches_of_a_target_are_found(approximation):
     assert "Approximate" in str(fitted.summary())
 
 
+def test_what_is_known_may_be_singular():
+    values, _ = target()
+    pushes = np.array([0.02, 1.0])[:, None, None] ** 2 * np.outer([0.5, 1.0], [0.5, 1.0])
+    heights = []
+    for known in (pushes, pushes + 1e-8 * np.eye(2)):
+        model = kem.SwitchingLinearGaussian(
+            2, 2, 1, transition_matrix=kem.Fixed([[1.0, 1.0], [0.0, 1.0]]), transition_cov=kem.Fixed(known),
+            observation_matrix=kem.Fixed([[1.0, 0.0]]), initial_cov=kem.Fixed(10.0 * np.eye(2)),
+        )  # fmt: skip
+        heights.append(kem.fit(model, values).log_likelihood)
+    assert heights[0] == pytest.approx(heights[1], abs=0.01)
+
+
 @pytest.mark.parametrize("approximation", ["kim", "variational"])
 def test_a_sensor_that_jumps_to_another_zero_is_found(approximation):
     rng = np.random.default_rng(3)
