@@ -14,11 +14,13 @@ from kalman_em.em.forms import Fixed, Full, Stationary, coefficient_form, covari
 from kalman_em.em.noise import NoiseStep
 from kalman_em.errors import InputError, unknown_name
 from kalman_em.latent.chain import Chain, check_chain_forms
+from kalman_em.latent.covariances import SINGULAR
 from kalman_em.latent.rows import patterned_values
 from kalman_em.latent.switching_m_step import RegressionStep, stacked
 from kalman_em.latent.switching_params import COEFFICIENTS, COVARIANCES, OFFSETS, SwitchingParams, check_switching
 from kalman_em.latent.switching_problem import KimProblem
 from kalman_em.latent.variational_switching import VariationalProblem
+from kalman_em.linalg import smallest_scaled_eigenvalue
 from kalman_em.models.keywords import checks_keywords
 from kalman_em.models.linear_gaussian import LinearGaussian
 from kalman_em.observations import Panel
@@ -176,7 +178,11 @@ class SwitchingLinearGaussian:
         if step.varies:
             raise InputError(f"{cov}: expected a form that is constant, got one that varies in time")
         switches = (matrix in self.switching, offset in self.switching, cov in self.switching)
-        return RegressionStep(stacked(found[0], found[1], K), step, fixed, switches, K)
+        result = RegressionStep(stacked(found[0], found[1], K), step, fixed, switches, K)
+        is_singular = fixed is not None and np.min(smallest_scaled_eigenvalue(fixed)) < SINGULAR * dim
+        if is_singular and result.coefficients.n_free > 0:
+            raise InputError(f"{cov}: expected a regular known covariance where {matrix} or {offset} is learnt")
+        return result
 
     def _by_regime(self, name: str, shape: tuple[int, ...]) -> list[Any]:
         """Return the form of each regime if the parameter switches, else the one form."""

@@ -399,6 +399,8 @@ def test_data_and_starts_that_do_not_fit_are_refused():
         kem.fit(QUIET, still)
     with pytest.raises(kem.InputError, match="expected 2 columns, as obs_dim says, got 1"):
         kem.fit(QUIET, np.arange(9.0))
+    with pytest.raises(kem.InputError, match="transition_cov: expected a regular known covariance where"):
+        kem.fit(kem.SwitchingLinearGaussian(2, 2, 2, transition_cov=kem.Fixed(np.ones((2, 2)))), some_rows(9))
     with pytest.raises(kem.InputError, match="'shares' are found"):
         kem.fit(QUIET, some_rows(9), start={"shares": np.ones((9, 2))})
     with pytest.raises(kem.NumericalError, match="observation_cov of regime 0 is singular"):
