@@ -181,7 +181,10 @@ def _check(shape: tuple[int, ...], expected: tuple[int, ...], name: str) -> None
 
 
 def _check_arrays(moments: Any, dimensions: dict[str, int]) -> None:
-    """Check that every field of `Array` type is an array, and the number of dimensions of those named."""
+    """Check that every field of `Array` type is an array, and the number of dimensions of those named.
+
+    Rows that lie side by side in memory are what the loops back read as vectors: others are copied.
+    """
     for name in (part.name for part in fields(moments) if part.type == "Array"):
         if name in moments.__dict__["_tables"]:
             continue
@@ -190,3 +193,4 @@ def _check_arrays(moments: Any, dimensions: dict[str, int]) -> None:
             raise InputError(f"{name}: expected an array, got {type(value).__name__}")
         if value.ndim != dimensions.get(name, value.ndim):
             raise InputError(f"{name}: expected {dimensions[name]} dimensions, got shape {value.shape}")
+        object.__setattr__(moments, name, np.asarray(value, dtype=np.float64, order="C"))

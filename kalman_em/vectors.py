@@ -15,6 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba import config
 from numba.core import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from kalman_em.arrays import Array
@@ -79,6 +80,10 @@ def _compiled(plain: Callable[..., None], write: Callable[..., None], n_argument
         return lambda size, *arguments: plain(size, *arguments) if isinstance(size, tuple) else None
 
     def typed(size: Any, arguments: tuple[Any, ...]) -> Any:
+        for one in arguments:
+            if isinstance(one, types.Array) and (one.layout != "C" or one.dtype != types.float64):
+                raise TypingError(f"{plain.__name__}: expected float64 with rows side by side, got {one}")
+
         def lowered(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             if isinstance(size, types.BaseTuple) and len(size):
                 write(_Rows(context, builder, len(size)), *zip(arguments, values[1:], strict=True))

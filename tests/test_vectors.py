@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 from kalman_em.vectors import add_multiple, multiply, multiply_crossed, solve_factored, subtract_square
 
@@ -103,3 +104,9 @@ def test_arrays_for_any_number_of_states_are_left_to_loops():
 
     run(np.zeros(5), result)
     assert np.all(result == 7.0)
+
+
+@pytest.mark.parametrize("array", [np.ones((3, 3), dtype=np.float32), np.asfortranarray(np.ones((3, 3)))])
+def test_arrays_whose_rows_are_no_vectors_are_refused(array):
+    with pytest.raises(TypingError, match="rows side by side"):
+        called(multiply, 3, None, array, np.ones((3, 3)), np.ones((3, 3)))

@@ -31,9 +31,13 @@ class RegressionMoments:
 
 
 def are_variances(transition: RegressionMoments) -> BoolArray:
-    """Return in which groups the expected squares of noises are squares: rounding that has grown gives others."""
+    """Return in which groups the expected squares of noises are squares: rounding that has grown gives others.
+
+    They are differences of the squares of states: what stands beside those in z has units of its own.
+    """
     squares = np.diagonal(transition.residual, axis1=1, axis2=2)
-    largest = transition.regressor.max(axis=(1, 2), initial=0.0)
+    states = np.diagonal(transition.regressor, axis1=1, axis2=2)[:, : squares.shape[1]]
+    largest = states.max(axis=1, initial=0.0)
     result: BoolArray = np.isfinite(squares).all(axis=1) & (squares.min(axis=1, initial=0.0) >= -ROUNDING * largest)
     return result
 

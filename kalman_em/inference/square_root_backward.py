@@ -205,7 +205,7 @@ def next_row(information: Information, is_exact: bool, diffuse: Array, n_diffuse
     """Return the next row to take: of those left of its kind the one that sees most of what is diffuse."""
     n_exact = information.counts[EXACT]
     first, last = (0, n_exact) if is_exact else (n_exact, n_exact + information.counts[NOISY])
-    at, most = -1, -1.0
+    at, most = -1, 0.0
     for i in range(first, last):
         if information.is_taken[i] == 1:
             continue
@@ -213,7 +213,7 @@ def next_row(information: Information, is_exact: bool, diffuse: Array, n_diffuse
         if n_diffuse > 0:
             row = information.exact[i] if is_exact else information.noisy[i - n_exact]
             seen = project_diffuse(row, diffuse, n_diffuse, space.weights)
-        if seen > most:
+        if at < 0 or seen > most:
             at, most = i, seen
     return at
 

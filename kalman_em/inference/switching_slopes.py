@@ -54,7 +54,7 @@ class SlopeScratch(NamedTuple):
     `heights`, `weights` (K, K); `before`, `means` (K, K, d); `before_covs`, `covs` (K, K, d, d); `crossed`
     (K, K, d, p), `precisions` (K, K, p, p), `pulls` (K, K, p); `middles` (K, d), `gains` (K,); `shares`
     (2, K), `slopes` (2, K, d), `cov_slopes` (2, K, d, d); `square` (4, d, d), `wide` (3, p, d), `tall`
-    (2, d, p), `small` (4, p, p).
+    (2, d, p), `small` (5, p, p).
     """
 
     heights: Array
@@ -81,7 +81,7 @@ def slope_scratch(K: int, d: int, p: int) -> SlopeScratch:
     """Return the space that `kim_slopes` needs."""
     shapes = (
         *((K, K), (K, K), (K, K, d), (K, K, d, d), (K, K, d), (K, K, d, d), (K, K, d, p), (K, K, p, p), (K, K, p)),
-        *((K, d), (K,), (2, K), (2, K, d), (2, K, d, d), (4, d, d), (3, p, d), (2, d, p), (4, p, p)),
+        *((K, d), (K,), (2, K), (2, K, d), (2, K, d, d), (4, d, d), (3, p, d), (2, d, p), (5, p, p)),
     )
     return SlopeScratch(*(np.empty(shape) for shape in shapes))
 
@@ -291,8 +291,8 @@ def unsee(t: int, i: int, j: int, rows: SeenRows, found: SwitchingSlopes, scratc
     mean_slope, cov_slope, height = scratch.square[0, 0], scratch.square[1], scratch.heights[i, j]
     A, W, u = scratch.crossed[i, j, :, :q], scratch.precisions[i, j, :q, :q], scratch.pulls[i, j]
     H, gain, turned, crossed = scratch.wide[0, :q], scratch.tall[0, :, :q], scratch.tall[1, :, :q], scratch.wide[1, :q]
-    spread_slope, pulled, error_slope = scratch.small[0, :q, :q], scratch.small[2, 0], scratch.small[2, 1]
-    own = scratch.small[3, 0]
+    spread_slope, pulled, error_slope = scratch.small[0, :q, :q], scratch.small[2, 0], scratch.small[3, 0]
+    own = scratch.small[4, 0]
     seen_matrix(j, g, rows, H)
     times(A, W, gain)
     times(cov_slope, gain, turned)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -186,3 +188,13 @@ def test_a_system_without_a_matrix_it_needs():
             initial_mean=[0.0],
             initial_cov=[[1.0]],
         )
+
+
+@pytest.mark.parametrize("order", [np.asfortranarray, lambda array: np.repeat(array, 2, axis=0)[::2]])
+def test_moments_may_lie_in_memory_in_any_order(order):
+    filtered = kem.kalman_filter(PLANE, kem.Observations([[1.0, 2.0], [np.nan, 0.5], [4.0, -1.0]]))
+    names = ("predicted_means", "predicted_covs", "filtered_means", "filtered_covs")
+    turned = replace(filtered, **{name: order(getattr(filtered, name)) for name in names})
+    expected, found = kem.rts_smoother(PLANE, filtered), kem.rts_smoother(PLANE, turned)
+    np.testing.assert_array_equal(found.smoothed_means, expected.smoothed_means)
+    np.testing.assert_array_equal(found.smoothed_covs, expected.smoothed_covs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from oracles import mp
 
 import kalman_em as kem
 from kalman_em.inference.e_step import expect_by
+from kalman_em.inference.regression_sums import RegressionMoments, are_variances
 from kalman_em.inference.rows import lay, stack_rows
 
 
@@ -40,3 +42,10 @@ def test_noise_far_below_the_states_keeps_its_digits():
             second = np.outer(w, w) + V[t + 1] + M @ V[t] @ M.T - lag[t] @ M.T - M @ lag[t].T
             size = np.sqrt(np.diagonal(mp.floats(second)))
             assert mp.scaled_error(found.transition.residual[t], second, np.outer(size, size)) < 1e-10
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_rounding_that_has_grown_shows_in_any_unit_of_the_states(unit):
+    regressor = np.diag([unit**2, 1.0])[None]
+    sums = [RegressionMoments(np.full((1, 1, 1), part * unit**2), None, regressor, None) for part in (-1e-3, -1e-12)]
+    assert [are_variances(one).tolist() for one in sums] == [[False], [True]]

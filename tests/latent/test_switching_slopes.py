@@ -11,6 +11,7 @@ from support.switching import EVERYTHING, model_of, some_params, some_rows
 import kalman_em as kem
 from kalman_em.em.quasi_newton import ascended
 from kalman_em.frames import to_panel
+from kalman_em.inference.switching_slopes import SeenRows, SwitchingSlopes, slope_scratch, unsee
 from kalman_em.latent.switching_slopes import unit_steps
 
 
@@ -91,3 +92,20 @@ def test_a_system_with_all_but_its_sensors_free_ends_at_a_maximum():
     steps = unit_steps(problem.information(end, problem.e_step(end)[0]))
     # What a move of a standard error promises.
     assert np.abs(steps.T @ problem.height_and_slope(end)[1]).max() < 1e-2
+
+
+def test_one_column_keeps_to_its_space():
+    scratch = slope_scratch(1, 1, 1)
+    for array in scratch:
+        array[...] = 1.0
+    scratch.heights[...], scratch.square[0], scratch.square[1], scratch.small[...] = 2.0, 3.0, 5.0, np.nan
+    one = np.ones((1, 1))
+    rows = SeenRows(
+        np.ones((1, 1, 1)), np.zeros(1, int), np.zeros((1, 1), int), np.ones(1, int), np.ones((1, 1, 1)), one[None]
+    )
+    found = SwitchingSlopes(*(np.zeros((1, 1, 1)) for _ in range(6)), *(np.zeros((1, 1)) for _ in range(4)))
+    # Python, unlike compiled code, looks at the bounds.
+    getattr(unsee, "py_func", unsee)(0, 0, 0, rows, found, scratch)
+    # W A'm - h u, and (h (u u' - W) - W A'm u' - u m'A W) / 2 + W A' C A W, with h, m, C = 2, 3, 5 and all else 1.
+    assert found.levels.tolist() == [[[-(3.0 - 2.0)]]]
+    assert found.observation_covs.tolist() == [[[-3.0 + 5.0]]]
