@@ -130,11 +130,18 @@ class Ascent(Generic[Params, Expectations]):
                 return None
         elif self._has_leapt and not self._is_calm():
             return StopReason.max_iterations
-        if isinstance(self._problem, ExaminesEnd):
-            named = self._problem.examine_end(self._state.params)
-            if named is not None:
-                reason, note = named
-                self._notes.append(note)
+        return self._named_end()
+
+    def end(self) -> tuple[StopReason, str]:
+        """Return how a run ends that has met its criteria and leaps no more, with detail."""
+        return self._named_end(), told(self._notes)
+
+    def _named_end(self) -> StopReason:
+        named = self._problem.examine_end(self._state.params) if isinstance(self._problem, ExaminesEnd) else None
+        if named is None:
+            return StopReason.converged
+        reason, note = named
+        self._notes.append(note)
         return reason
 
     def _reason_to_stop(self) -> StopReason | None:

@@ -127,7 +127,7 @@ def climb_on(
     """
     ascent = Ascent(problem, evaluate(problem, trail[-1]), history, stopping, trail)
     if is_at_end and not ascent.leap_at_end():
-        return history.result(StopReason.converged)
+        return history.result(*ascent.end())
     return history.result(*ascent.run())
 
 

@@ -21,6 +21,7 @@ from kalman_em.em.stopping_each import are_met, have_fallen
 from kalman_em.inference.regression_sums import RegressionMoments
 from kalman_em.inference.stacks import PARAMETERS, StackedRows, StackExpectations, SystemStack, expect_stack, joined
 from kalman_em.models.leaps_each import are_over, can_leap_together
+from kalman_em.models.memory_of_start import named_end
 from kalman_em.models.specification import Specification
 from kalman_em.models.stacked_judgement import changes_each, degenerate_each
 from kalman_em.models.stacked_m_step import StackedMStep
@@ -193,12 +194,21 @@ class _Climb:
                 continue
             elif fallen[k]:
                 reason = StopReason.objective_fell
+            elif met[k]:
+                self._leave(k, self._history(k).result(*self._end(k)))
+                continue
             else:
-                reason = StopReason.converged if met[k] else StopReason.max_iterations
+                reason = StopReason.max_iterations
             self._leave(k, self._history(k).result(reason))
         if self.leaps and n >= LEAP_AFTER:
             for k in np.flatnonzero(self.live).tolist():
                 self._leave(k, self._handed(k, is_at_end=False))
+
+    def _end(self, k: int) -> tuple[StopReason, str]:
+        """Return how the climb of series k ends, which has met the criteria."""
+        starts = self.over.rows.starts
+        named = named_end(self.problem.specification, self.params[k], int(starts[k + 1] - starts[k]))
+        return (StopReason.converged, "") if named is None else named
 
     def _leave_met(self, chosen: IntArray) -> None:
         """Let series leave that have met the criteria: what leaps find there is asked of all together, at the end."""

@@ -6,7 +6,9 @@ import numpy as np
 import scipy
 
 from kalman_em.arrays import Array
+from kalman_em.em.stopping import StopReason
 from kalman_em.linalg import symmetrised
+from kalman_em.models.specification import Specification
 from kalman_em.systems import LinearGaussianSystem
 
 # A noise with less than this part of the variances that it stands beside counts as gone.
@@ -18,6 +20,21 @@ NEVER_FORGOTTEN = (
     "the first state is known exactly (its mean is learnt, its covariance 0) and never forgotten, so its digits hold "
     "the data: initial_cov=Stationary() or a noise held fixed prevents that"
 )
+
+# What moves the zeros of a model; where none of it is learnt, the mean of the first state has a best value.
+MOVERS = ("transition_matrix", "transition_cov", "observation_matrix", "observation_cov")
+
+
+def named_end(
+    specification: Specification, system: LinearGaussianSystem, n_steps: int
+) -> tuple[StopReason, str] | None:
+    """Return `degenerate_covariance` where a learnt first state, known exactly, is never forgotten: see `keeps_start`.
+
+    None where only means are learnt: of these the likelihood is quadratic, and has a maximum.
+    """
+    if not specification.is_free("initial_mean") or not any(map(specification.is_free, MOVERS)):
+        return None
+    return (StopReason.degenerate_covariance, NEVER_FORGOTTEN) if keeps_start(system, n_steps) else None
 
 
 def keeps_start(system: LinearGaussianSystem, n_steps: int) -> bool:

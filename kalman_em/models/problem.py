@@ -34,7 +34,7 @@ from kalman_em.models.first_state import initial_update, most_likely_start, zero
 from kalman_em.models.generalised import TransitionStep
 from kalman_em.models.loadings import common_noises, rescaled
 from kalman_em.models.means import NOTHING, MeanNumbers
-from kalman_em.models.memory_of_start import NEVER_FORGOTTEN, keeps_start
+from kalman_em.models.memory_of_start import named_end
 from kalman_em.models.packing import packed, unpacked
 from kalman_em.models.rates import best_rates
 from kalman_em.models.specification import Specification
@@ -169,10 +169,7 @@ class LinearGaussianProblem:
 
     def examine_end(self, params: LinearGaussianSystem) -> tuple[StopReason, str] | None:
         """Return `degenerate_covariance` where a learnt first state, known exactly, is never forgotten."""
-        longest = int(np.diff(self.rows.starts).max())
-        if self.specification.is_free("initial_mean") and keeps_start(params, longest):
-            return StopReason.degenerate_covariance, NEVER_FORGOTTEN
-        return None
+        return named_end(self.specification, params, int(np.diff(self.rows.starts).max()))
 
     def expected_gain(self, old: LinearGaussianSystem, new: LinearGaussianSystem, expectations: Expectations) -> float:
         """Return Q(new, old) - Q(old, old): what the lower bound on the log-likelihood is made of."""

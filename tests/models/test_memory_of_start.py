@@ -86,3 +86,35 @@ def test_a_run_that_ends_there_says_so_and_what_to_try():
     held = kem.LinearGaussian(2, 1, initial_mean=kem.Fixed([0.0, 0.0]), initial_cov=kem.Fixed(np.zeros((2, 2))))
     specification, panel = stated(held, values)
     assert LeapingProblem(specification, problem.rows, problem.scale).examine_end(average(2.0)) is None
+
+
+def stated_average(cov):
+    """Return the model of `average(2.0)` with the first state to learn, and this form of the noise of e[t]."""
+    return kem.LinearGaussian(
+        2,
+        1,
+        transition_matrix=kem.Fixed([[0.0, 0.0], [1.0, 0.0]]),
+        transition_cov=kem.BlockDiagonal([(cov, 1), (kem.Fixed([[0.0]]), 1)]),
+        observation_matrix=kem.Fixed([[1.0, 2.0]]),
+        observation_cov=kem.Fixed([[1e-9]]),
+        initial_mean=kem.Full(),
+        initial_cov=kem.Fixed(np.zeros((2, 2))),
+    )
+
+
+@pytest.mark.parametrize("method", ["em", "plain"])
+def test_many_fits_at_once_end_as_each_by_itself(method):
+    noise = np.random.default_rng(0).standard_normal((2, 13))
+    series = list(noise[:, 1:] + 2.0 * noise[:, :-1])
+    fits = kem.fit_each(stated_average(kem.Full()), series, method=method, numerics="standard")
+    for k, one in enumerate(series):
+        alone = kem.fit(stated_average(kem.Full()), one, method=method, numerics="standard")
+        assert alone.em.stop_reason is kem.StopReason.degenerate_covariance
+        assert (fits[k].em.stop_reason, fits[k].em.detail) == (alone.em.stop_reason, alone.em.detail)
+
+
+def test_where_only_means_are_learnt_the_likelihood_has_a_maximum():
+    noise = np.random.default_rng(0).standard_normal(13)
+    fitted = kem.fit(stated_average(kem.Fixed([[1.0]])), noise[1:] + 2.0 * noise[:-1])
+    assert keeps_start(fitted.system, 12)
+    assert fitted.em.stop_reason is kem.StopReason.converged
