@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 
 from kalman_em.arrays import Array, BoolArray
 from kalman_em.em.families import Family
+from kalman_em.em.forms import BlockDiagonal, Fixed
 from kalman_em.em.forms.protocols import CovarianceForm, LinearForm, is_direct
 from kalman_em.em.maximisers import FamilyMaximiser
+from kalman_em.em.repeated import Repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,8 @@ class NoiseStep:
         """Return the blocks of a member, first entry, that may become singular though the form is not."""
         if self._maximiser is not None:
             return self._maximiser.losable(cov)
-        return [cov if cov.ndim == 2 else cov[0]]
+        first = cov if cov.ndim == 2 else cov[0]
+        return [first[rows, rows] for rows in learnt_rows(self.form, self.dim)]
 
     def at_zero(self, cov: Array) -> BoolArray:
         """Return which free numbers of a form with a family stand in a part that has no variance left in some row."""
@@ -105,3 +109,25 @@ class NoiseStep:
             return None
         family = form.family(self.dim, self.name)
         return FamilyMaximiser(family.led() if self.leads else family, self.name)
+
+
+def learnt_rows(form: Any, dim: int, first: int = 0) -> Iterator[slice]:
+    """Yield the rows from `first` on of each block of a form with its own maximiser, but for blocks that are known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kalman_em.em.forms import BlockDiagonal, Fixed, Full
+    >>> list(learnt_rows(BlockDiagonal([(Fixed(np.ones((2, 2))), 2), (Full(), 3)]), 5))
+    [slice(2, 5, None)]
+    """
+    if isinstance(form, BlockDiagonal):
+        for block, size in form.blocks:
+            yield from learnt_rows(block, size, first)
+            first += size
+    elif isinstance(form, Repeated):
+        size = dim // form.copies
+        for copy in range(form.copies):
+            yield from learnt_rows(form.form, size, first + copy * size)
+    elif not isinstance(form, Fixed):
+        yield slice(first, first + dim)

@@ -13,6 +13,8 @@ import numpy as np
 from kalman_em.arrays import Array, BoolArray, frozen
 from kalman_em.em.ascent import WORTH_A_LEAP
 from kalman_em.em.extrapolation import extrapolated_each, stretched_each
+from kalman_em.em.forms.protocols import CovarianceForm
+from kalman_em.em.noise import learnt_rows
 from kalman_em.em.stopping import STEP_ROUNDING
 from kalman_em.inference.gains import factor_covs
 from kalman_em.inference.stacks import StackedRows, SystemStack, likelihoods_each
@@ -100,12 +102,18 @@ def _guesses(
             like = getattr(last, name)
             size = like.shape[1] * (like.shape[1] + 1) // 2
             cov = _unpacked(vectors[:, first : first + size], like)
-            values[name] = most_likely_each(specification.covariance(name), cov)
-            limit = np.minimum(NEARLY_SINGULAR, smallest_scaled_eigenvalue(like))
-            near &= ~(smallest_scaled_eigenvalue(values[name]) < limit)
+            form = specification.covariance(name)
+            values[name] = most_likely_each(form, cov)
+            near &= ~(_thinnest(form, values[name]) < np.minimum(NEARLY_SINGULAR, _thinnest(form, like)))
             first += size
         found.append((last.replaced(**values), near))
     return found
+
+
+def _thinnest(form: CovarianceForm, covs: Array) -> Array:
+    """Return the smallest eigenvalue (N,), variances scaled to 1, of what each learnt covariance may lose."""
+    blocks = (covs[:, rows, rows] for rows in learnt_rows(form, covs.shape[1]))
+    return np.asarray(np.min([smallest_scaled_eigenvalue(block) for block in blocks], axis=0))
 
 
 def _packed(covs: Array) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 
 from kalman_em.arrays import Array, BoolArray
 from kalman_em.em.forms import Fixed
+from kalman_em.em.noise import learnt_rows
 from kalman_em.inference.stacks import SystemStack
 from kalman_em.linalg import smallest_scaled_eigenvalue
 from kalman_em.models.degeneracy import EXACT, LOST, LOST_ALONE, VANISHED, holds_all, predict_together
@@ -24,7 +25,9 @@ def degenerate_each(specification: Specification, params: SystemStack, scale: Ar
     learnt = [name for name in ("transition_cov", "observation_cov") if specification.is_free(name)]
     found = np.zeros(len(params), dtype=bool)
     for name in learnt:
-        found |= _have_lost_a_direction(getattr(params, name))
+        covs = getattr(params, name)
+        for rows in learnt_rows(specification.covariance(name), covs.shape[1]):
+            found |= _have_lost_a_direction(covs[:, rows, rows])
     if "observation_cov" not in learnt and holds_all(params.observation_cov[0]):
         return found
     H, Q, R = params.observation_matrix, params.noise_cov, params.observation_cov

@@ -245,3 +245,17 @@ def test_first_states_that_the_data_tell_exactly_are_not_unseen():
     assert not is_unseen(specification, system, exactly)
     assert is_unseen(specification, system, as_one)
     assert not is_unseen(specification, system, apart)
+
+
+def test_a_block_that_is_stated_as_singular_has_lost_nothing():
+    """Two levels that move as one, stated so, beside slopes that are learnt: by itself and among others."""
+    rng = np.random.default_rng(1)
+    series = [np.cumsum(rng.standard_normal((30, 2)), axis=0) + rng.standard_normal((30, 2)) for _ in range(2)]
+    model = kem.LocalLinearTrend(level_cov=Fixed(np.ones((2, 2))), slope_cov=Full(), observation_cov=Full())
+    stopping = kem.Stopping(max_iterations=12)
+    fits = kem.fit_each(model, series, stopping=stopping)
+    for k, one in enumerate(series):
+        alone = kem.fit(model, one, stopping=stopping)
+        assert alone.em.stop_reason == fits[k].em.stop_reason == "max_iterations"
+        assert np.allclose(alone.em.log_likelihoods, fits[k].em.log_likelihoods, rtol=1e-10)
+        assert np.array_equal(alone.system.transition_cov[:2, :2], np.ones((2, 2)))
