@@ -39,7 +39,6 @@ from kalman_em.inference.steady import has_settled
 from kalman_em.inference.steady_means import smooth_steady
 from kalman_em.inference.steps import Size, clear, copy_matrix, copy_vector, smoothed_cov
 
-EPSILON = 2.2e-16
 # The plain form is given up where rounding may have grown by this factor (an error of 1e-11 of a variance).
 MAX_GROWTH = 5e4
 # A smoothed variance above this many filtered ones, and this part of the predicted one, is rounding.

@@ -36,9 +36,6 @@ from kalman_em.latent.rows import PatternedRows
 from kalman_em.latent.series_parts import rows_of_series, shared_out
 from kalman_em.latent.shares import Shares
 
-# How sure a start is of its first guess of the regimes.
-SURE = 0.8
-
 
 @dataclass(frozen=True, eq=False)
 class LaggedExpectations:
