@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,10 @@ def test_variants_of_state_spaces_are_those_of_the_page():
             kem.fit(kem.LocalLevel(), flow, method=method)
     noise = kem.LocalLevel(level_cov=kem.Fixed([[1469.0]]))
     assert "smoothed states together" in kem.fit(noise, flow, method="hard").em.objective
+
+
+def test_what_hard_em_loses_is_what_the_page_says(capsys):
+    page = PAGE.read_text(encoding="utf-8")
+    ((block, said),) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(block, "capabilities.md", "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out == said
