@@ -9,7 +9,6 @@ from numba.core.errors import TypingError
 
 from kalman_em.vectors import add_multiple, multiply, multiply_crossed, solve_factored, subtract_square
 
-RNG = np.random.default_rng(3)
 DIMS = (1, 2, 3, 4)
 
 
@@ -32,67 +31,73 @@ def called(function, d, *arguments):
     compiled(function)[len(arguments)]((0.0,) * d, *arguments)
 
 
-def near(found, expected):
+def assert_near(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("d", DIMS)
 def test_products(d):
-    start, left, right = RNG.normal(size=(3, d, d))
+    rng = np.random.default_rng(3)
+    start, left, right = rng.normal(size=(3, d, d))
     result = np.empty((d, d))
     called(multiply, d, start, left, right, result)
-    near(result, start + left @ right)
+    assert_near(result, start + left @ right)
     called(multiply, d, None, left, right, result)
-    near(result, left @ right)
+    assert_near(result, left @ right)
     called(multiply_crossed, d, start, left, right, result)
-    near(result, start + left.T @ right)
+    assert_near(result, start + left.T @ right)
 
 
 @pytest.mark.parametrize("d", DIMS)
 def test_a_vector_times_a_matrix_in_place(d):
-    start, vector = RNG.normal(size=(2, d))
-    matrix = RNG.normal(size=(d, d))
+    rng = np.random.default_rng(3)
+    start, vector = rng.normal(size=(2, d))
+    matrix = rng.normal(size=(d, d))
     expected = start + vector @ matrix
     called(multiply, d, start, vector, matrix, vector)
-    near(vector, expected)
+    assert_near(vector, expected)
 
 
 @pytest.mark.parametrize("d", DIMS)
 def test_results_may_be_what_they_come_from(d):
-    start, left = RNG.normal(size=(2, d, d))
+    rng = np.random.default_rng(3)
+    start, left = rng.normal(size=(2, d, d))
     for place in range(3):
         parts = [start.copy(), left.copy(), left.T.copy()]
         called(multiply, d, *parts, parts[place])
-        near(parts[place], start + left @ left.T)
+        assert_near(parts[place], start + left @ left.T)
 
 
 @pytest.mark.parametrize("d", DIMS)
 def test_multiples_of_vectors_and_matrices_are_added(d):
+    rng = np.random.default_rng(3)
     for shape in ((d,), (d, d)):
-        array, result = RNG.normal(size=(2, *shape))
+        array, result = rng.normal(size=(2, *shape))
         expected = result + 0.7 * array
         called(add_multiple, d, 0.7, array, result)
-        near(result, expected)
+        assert_near(result, expected)
 
 
 @pytest.mark.parametrize("d", DIMS)
 def test_what_a_square_is_taken_from_stays_symmetric_to_the_last_bit(d):
-    root, vector = RNG.normal(size=(d, d)), RNG.normal(size=d)
+    rng = np.random.default_rng(3)
+    root, vector = rng.normal(size=(d, d)), rng.normal(size=d)
     cov = root @ root.T
     cov = cov + cov.T
     result = cov.copy()
     called(subtract_square, d, vector, 0.3, result)
-    near(result, cov - 0.3 * np.outer(vector, vector))
+    assert_near(result, cov - 0.3 * np.outer(vector, vector))
     assert np.array_equal(result, result.T)
 
 
 @pytest.mark.parametrize("d", DIMS)
 def test_the_solve_reads_only_what_is_above_the_diagonal(d):
-    upper, pivots, right = np.triu(RNG.normal(size=(d, d)), 1), RNG.uniform(0.5, 2.0, d), RNG.normal(size=(d, d))
+    rng = np.random.default_rng(3)
+    upper, pivots, right = np.triu(rng.normal(size=(d, d)), 1), rng.uniform(0.5, 2.0, d), rng.normal(size=(d, d))
     U = upper + np.eye(d)
     result = np.empty((d, d))
     called(solve_factored, d, upper + np.tril(np.full((d, d), np.nan)), 1.0 / pivots, right, result)
-    near(result, np.linalg.solve(U @ np.diag(pivots) @ U.T, right))
+    assert_near(result, np.linalg.solve(U @ np.diag(pivots) @ U.T, right))
 
 
 def test_arrays_for_any_number_of_states_are_left_to_loops():

@@ -43,7 +43,7 @@ def laid_out(panel, model=MODEL):
     return problem, plain, model.start(specification, panel)
 
 
-def same(one, other, rtol=1e-9):
+def assert_same(one, other, rtol=1e-9):
     for name in (
         "transition_matrix",
         "transition_cov",
@@ -63,9 +63,13 @@ def test_a_step_over_all_parts_is_a_step_of_em():
     assert sum(part.n_units for part in parts) == 20
     found = [part.e_step(start) for part in parts]
     assert sum(own for _, own in found) == pytest.approx(height, rel=1e-12)
-    same(problem.m_step(start, problem.pooled([(1.0, sums) for sums, _ in found])), plain.m_step(start, expectations))
+    assert_same(
+        problem.m_step(start, problem.pooled([(1.0, sums) for sums, _ in found])), plain.m_step(start, expectations)
+    )
     # Counted twice, all of it says the same.
-    same(problem.m_step(start, problem.pooled([(2.0, sums) for sums, _ in found])), plain.m_step(start, expectations))
+    assert_same(
+        problem.m_step(start, problem.pooled([(2.0, sums) for sums, _ in found])), plain.m_step(start, expectations)
+    )
 
 
 def test_sums_stay_what_they_were_when_seen_from_other_coefficients():
@@ -74,8 +78,8 @@ def test_sums_stay_what_they_were_when_seen_from_other_coefficients():
     other = start.replaced(transition_matrix=start.transition_matrix + 0.3, observation_offset=np.array([5.0, -7.0]))
     # The noise that is most likely depends on them alone, not on where they are seen from.
     held = replace(sums, transition=sums.transition.moved(sums.transition.about + 2.0))
-    same(problem.m_step(start, held), problem.m_step(start, sums))
-    same(problem.m_step(other, sums), problem.m_step(start, sums), rtol=1e-8)
+    assert_same(problem.m_step(start, held), problem.m_step(start, sums))
+    assert_same(problem.m_step(other, sums), problem.m_step(start, sums), rtol=1e-8)
 
 
 def test_incremental_em_never_falls_and_ends_where_em_does():
