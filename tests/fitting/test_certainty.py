@@ -39,3 +39,10 @@ def test_an_exact_sensor_of_a_moving_level_is_not_meant():
     fitted = kem.fit(kem.LocalLevel(observation_cov=Fixed(0.0)), values)
     assert "Forecasts:" not in str(fitted.summary())
     assert fitted.forecast(1).note == ""
+
+
+def test_a_noisy_sensor_of_a_level_that_stands_still_is_not_meant():
+    values = np.random.default_rng(3).normal(size=40)
+    fitted = kem.fit(kem.LocalLevel(level_cov=Fixed(0.0)), values)
+    assert "Forecasts:" not in str(fitted.summary())
+    assert fitted.forecast(1).note == ""
